@@ -1,0 +1,42 @@
+// CPU instruction sets, chosen at run time. Every `ops/*_cpu.cpp` is compiled once per set (CMakeLists.txt), each time
+// with VLM2VEC_ISA set to one of the namespaces below, and defines its kernel table in that namespace.
+#pragma once
+
+namespace vlm2vec {
+
+// Ordered: each set includes those before it.
+enum class Isa { Portable, Avx2, Avx512, Avx512Bf16 };
+
+// The best set that this machine can run and that this build contains.
+Isa detect_isa();
+const char* name_of(Isa isa);
+
+}  // namespace vlm2vec
+
+// In a kernel's header: declares `extern const Type name` for every set of this build.
+#if defined(VLM2VEC_X86)
+#define VLM2VEC_DECLARE_KERNELS(Type, name) \
+  namespace portable {                      \
+  extern const Type name;                   \
+  }                                         \
+  namespace avx2 {                          \
+  extern const Type name;                   \
+  }                                         \
+  namespace avx512 {                        \
+  extern const Type name;                   \
+  }                                         \
+  namespace avx512_bf16 {                   \
+  extern const Type name;                   \
+  }
+#define VLM2VEC_KERNELS(isa, name)                          \
+  ((isa) == ::vlm2vec::Isa::Avx512Bf16 ? avx512_bf16::name  \
+   : (isa) == ::vlm2vec::Isa::Avx512   ? avx512::name       \
+   : (isa) == ::vlm2vec::Isa::Avx2     ? avx2::name         \
+                                       : portable::name)
+#else
+#define VLM2VEC_DECLARE_KERNELS(Type, name) \
+  namespace portable {                      \
+  extern const Type name;                   \
+  }
+#define VLM2VEC_KERNELS(isa, name) (portable::name)
+#endif

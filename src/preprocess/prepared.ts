@@ -1,0 +1,23 @@
+/** An item after tokenizing and picture preparation: ready to be packed into a batch. */
+export interface PreparedItem {
+  /** the assembled prompt, placeholders not expanded */
+  prompt: string
+  /** (T) token ids, placeholders expanded */
+  tokens: Int32Array
+  /** (3, T) rotary positions */
+  positions: Int32Array
+  /** pictures and videos in order of their placeholders */
+  visuals: PreparedVisual[]
+  /** equal for items of the same prompt and the same picture bytes (SHA-256, hex) */
+  contentKey: string
+}
+
+export interface PreparedVisual {
+  kind: 'image' | 'video'
+  /** patches in time, height and width */
+  grid: [number, number, number]
+  /** (grid[0] * grid[1] * grid[2], PD) */
+  patches: Float32Array
+  /** pixels after resizing: frames of (height, width, 3) bytes; only where asked for */
+  resized?: { width: number; height: number; frames: Uint8Array[] }
+}
