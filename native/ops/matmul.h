@@ -14,7 +14,7 @@ namespace vlm2vec {
 // A weight matrix and the reordered copies of it that the products need. The copies are made at first use.
 class Weight {
  public:
-  Weight() = default;
+  Weight();
   // values (N, K) f32 or bf16, dense; must outlive this object or the call to `pack_and_release`.
   explicit Weight(Tensor values);
   Weight(Weight&&) noexcept;

@@ -1,0 +1,32 @@
+#include "model/batch.h"
+
+#include "core/error.h"
+
+namespace vlm2vec {
+
+void Batch::check(const ModelConfig& config) const {
+  const char* const code = "E_BATCH";
+  require(sequence_count > 0, code, "the batch is empty");
+  require(seq_starts[0] == 0 && seq_starts[sequence_count] == token_count, code, "seqStarts run from ", seq_starts[0], " to ",
+          seq_starts[sequence_count], ", expected 0 to ", token_count, ", the number of tokens");
+  for (int64_t b = 0; b < sequence_count; ++b)
+    require(seq_starts[b] < seq_starts[b + 1], code, "sequence ", b, " of the batch has no tokens");
+  const int64_t merge = config.vision.merge_size;
+  int64_t patches_expected = 0;
+  for (int64_t i = 0; i < image_count; ++i) {
+    const int64_t t = grids[3 * i], h = grids[3 * i + 1], w = grids[3 * i + 2];
+    require(t > 0 && h > 0 && w > 0 && h % merge == 0 && w % merge == 0 && t * h * w < (int64_t(1) << 31), code, "picture ", i,
+            " of the batch has a grid of ", t, " x ", h, " x ", w, " patches; height and width must be multiples of ", merge);
+    patches_expected += t * h * w;
+  }
+  require(patches_expected == patch_count, code, "the grids name ", patches_expected, " patches, the batch holds ", patch_count);
+  int64_t placeholders = 0;
+  for (int64_t t = 0; t < token_count; ++t)
+    placeholders += tokens[t] == config.image_token || tokens[t] == config.video_token;
+  require(placeholders == patch_count / config.vision.merged(), code, "the batch has ", placeholders,
+          " placeholder tokens for ", patch_count / config.vision.merged(), " picture features");
+  for (int64_t t = 0; t < 3 * token_count; ++t)
+    require(positions[t] >= 0, code, "position ", positions[t], " of token ", t % token_count, " is negative");
+}
+
+}  // namespace vlm2vec

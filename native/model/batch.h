@@ -1,0 +1,21 @@
+// Sequences of tokens and pictures, packed: flat arrays without padding (src/native.ts, Batch). Host memory, read in place.
+#pragma once
+#include <cstdint>
+
+#include "model/config.h"
+
+namespace vlm2vec {
+
+struct Batch {
+  const int32_t* tokens = nullptr;      // (T)
+  const int32_t* seq_starts = nullptr;  // (B + 1)
+  const int32_t* positions = nullptr;   // (3, T)
+  const float* patches = nullptr;       // (P, PD)
+  const int32_t* grids = nullptr;       // (I, 3)
+  int64_t token_count = 0, sequence_count = 0, patch_count = 0, image_count = 0;
+
+  // E_BATCH unless the arrays fit each other and the model: sequences not empty, as many placeholders as features.
+  void check(const ModelConfig& config) const;
+};
+
+}  // namespace vlm2vec

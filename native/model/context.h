@@ -1,0 +1,29 @@
+// What a pass through the model needs besides tensors: where and in which type it computes, scratch memory, dropout.
+#pragma once
+#include <atomic>
+
+#include "core/arena.h"
+#include "core/device.h"
+
+namespace vlm2vec {
+
+struct Context {
+  Context(Device& where, DType type, Arena& memory) : device(where), compute(type), scratch(memory) {}
+
+  Device& device;
+  DType compute;
+  Arena& scratch;  // of one pass: what backward needs, and temporaries in scopes
+
+  // Dropout on the adapters' inputs; row ids place every token or patch in its batch. p 0: none.
+  float dropout = 0;
+  uint64_t seed = 0, step = 0;
+  Tensor row_ids;  // (rows of the part being computed) i32
+
+  const std::atomic<bool>* cancelled = nullptr;
+  // Between layers: lets a closing process end within a layer's time.
+  void check_cancelled() const {
+    if (cancelled && cancelled->load(std::memory_order_relaxed)) fail("E_ABORTED", "the computation was cancelled");
+  }
+};
+
+}  // namespace vlm2vec

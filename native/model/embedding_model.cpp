@@ -1,0 +1,63 @@
+#include "model/embedding_model.h"
+
+#include <cstring>
+
+#include "ops/cast.h"
+
+namespace vlm2vec {
+
+EmbeddingModel::EmbeddingModel(Device& device, const ModelConfig& config, const std::vector<std::string>& files,
+                               const LoadOptions& options)
+    : weights_(device, config, files, {options.compute, false}), scratch_(device, "activations") {
+  if (!options.adapters.empty()) weights_.load_adapters(options.adapters, options.adapter_file);
+  encoder_ = std::make_unique<Encoder>(weights_);
+  encoder_->pack();
+}
+
+void EmbeddingModel::embed(const Batch& batch, float* embeddings, float* last_hidden, const std::atomic<bool>* cancelled) {
+  batch.check(weights_.config());
+  scratch_.reset();
+  Context context(weights_.device(), weights_.options().compute, scratch_);
+  context.cancelled = cancelled;
+  Tensor hidden;
+  if (last_hidden) hidden = scratch_.allocate(DType::F32, {batch.token_count, dimension()});
+  Tensor features = encoder_->encode_images(context, batch, nullptr, 0);
+  Tensor result = encoder_->encode(context, batch, features, nullptr, 0, hidden);
+  weights_.device().to_host(embeddings, result.data, result.bytes());
+  if (last_hidden) weights_.device().to_host(last_hidden, hidden.data, hidden.bytes());
+}
+
+void save_model(Weights& weights, const std::string& path, DType dtype, bool keep_types) {
+  std::vector<TensorToWrite> tensors;
+  for (Parameter& parameter : weights.parameters()) {
+    const StoredTensor& stored = *parameter.stored;
+    // f16 files are rewritten in the wider type that they were computed with
+    const DType type = !keep_types ? dtype : stored.dtype == DType::F16 ? DType::F32 : stored.dtype;
+    tensors.push_back({stored.name, type, stored.shape, [&weights, &parameter, type](void* to) {
+                         if (type == DType::F32) return weights.read_merged_f32(parameter, static_cast<float*>(to));
+                         std::vector<float> values(size_t(parameter.spec.size()));
+                         weights.read_merged_f32(parameter, values.data());
+                         Device& device = weights.device();
+                         cast(Tensor(device, to, type, {parameter.spec.size()}),
+                              Tensor(device, values.data(), DType::F32, {parameter.spec.size()}));
+                       }});
+  }
+  for (const auto& carried : weights.carried()) {
+    const StoredTensor* stored = carried.second;
+    if (stored->dtype == DType::F16) {
+      tensors.push_back({stored->name, DType::F32, stored->shape, [&weights, stored](void* to) {
+                           std::vector<char> copy(static_cast<const char*>(stored->data),
+                                                  static_cast<const char*>(stored->data) + stored->bytes);
+                           Device& device = weights.device();
+                           cast(Tensor(device, to, DType::F32, {stored->size()}),
+                                Tensor(device, copy.data(), DType::F16, {stored->size()}));
+                         }});
+    } else {
+      tensors.push_back({stored->name, stored->dtype, stored->shape,
+                         [stored](void* to) { std::memcpy(to, stored->data, stored->bytes); }});
+    }
+  }
+  write_safetensors(path, tensors);
+}
+
+}  // namespace vlm2vec

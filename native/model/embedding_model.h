@@ -1,0 +1,34 @@
+// A loaded model that embeds batches. Its base weights are packed for products as they are loaded; mapped pages go back.
+#pragma once
+#include "model/encoder.h"
+
+namespace vlm2vec {
+
+struct LoadOptions {
+  DType compute = DType::F32;
+  std::vector<AdapterSpec> adapters;
+  std::string adapter_file;
+};
+
+class EmbeddingModel {
+ public:
+  EmbeddingModel(Device& device, const ModelConfig& config, const std::vector<std::string>& files, const LoadOptions& options);
+
+  int64_t dimension() const { return encoder_->dimension(); }
+  // embeddings (B, C); last_hidden (T, C) or null. Host memory.
+  void embed(const Batch& batch, float* embeddings, float* last_hidden, const std::atomic<bool>* cancelled);
+  Weights& weights() { return weights_; }
+  size_t packed_bytes() { return encoder_->packed_bytes(); }
+  size_t activation_bytes() const { return scratch_.peak(); }
+
+ private:
+  Weights weights_;
+  std::unique_ptr<Encoder> encoder_;
+  Arena scratch_;
+};
+
+// Writes every parameter by the name and shape of the checkpoint it came from, adapters merged in f32, lm_head copied
+// unchanged. `dtype`: of every tensor, or, with `keep_types`, each as it was stored.
+void save_model(Weights& weights, const std::string& path, DType dtype, bool keep_types);
+
+}  // namespace vlm2vec

@@ -1,0 +1,61 @@
+// The whole model: vision -> scatter -> text -> pool -> normalise; and the mirror image of it.
+//   embedding_b = l2_normalise(rmsnorm(h at the last token of b))
+#pragma once
+#include "model/batch.h"
+#include "model/text.h"
+#include "model/vision.h"
+
+namespace vlm2vec {
+
+class Encoder {
+ public:
+  // What backward needs; lives in the pass's scratch memory.
+  struct Saved {
+    VisionInputs vision_inputs;
+    VisionTower::Saved vision;
+    TextInputs text_inputs;
+    Stack<TextLayer>::Saved layers;
+    Tensor rows;                          // (N) i32 placeholder rows
+    Tensor pooled, rstd, embeddings, norm;  // (B, C) before the final norm, (B), (B, C), (B)
+  };
+
+  explicit Encoder(Weights& weights);
+
+  int64_t dimension() const { return config_.text.hidden_size; }
+
+  // Image features (N, C) f32, allocated in the pass's scratch memory; absent where the batch has no pictures.
+  Tensor encode_images(Context context, const Batch& batch, Saved* saved, size_t memory) const;
+  // Embeddings (B, C) f32, allocated in the scratch memory. last_hidden (T, C) f32, the final norm of every token, or absent.
+  Tensor encode(Context context, const Batch& batch, Tensor features, Saved* saved, size_t memory, Tensor last_hidden) const;
+  // Adds gradients to the trained parameters. with_vision: `saved` holds the vision tower's pass too, and its rows have the
+  // ids patch_ids (dropout).
+  void backward(Context context, Tensor patch_ids, const Batch& batch, Tensor dembeddings, Saved& saved, bool with_vision) const;
+
+  bool vision_trains() const { return vision_trains_; }
+  void invalidate();       // after an optimizer step
+  void pack();             // for embedding only: see Linear::pack
+  size_t packed_bytes();
+  // How a limit of `memory` bytes on kept activations is split between tower and text: the tower's share.
+  size_t vision_share(const Batch& batch, DType compute, size_t memory) const;
+
+ private:
+  template <typename F>
+  void each_linear(const F& f) {
+    vision_.each_linear(f);
+    for (auto& layer : layers_.blocks) layer.each_linear(f);
+  }
+
+  ModelConfig config_;
+  VisionTower vision_;
+  Parameter *embed_tokens_, *norm_;
+  Stack<TextLayer> layers_;
+  bool vision_trains_;
+};
+
+// Bytes that one pass over a chunk keeps for backward, everything kept, and the least if all blocks are recomputed.
+struct ActivationBytes {
+  size_t all, least;
+};
+ActivationBytes activation_bytes(const ModelConfig& config, DType compute, int64_t tokens, int64_t patches, bool with_vision);
+
+}  // namespace vlm2vec

@@ -1,0 +1,167 @@
+#include "model/linear.h"
+
+#include "ops/cast.h"
+#include "ops/dora.h"
+#include "ops/dropout.h"
+
+namespace vlm2vec {
+
+Linear::Linear(Weights& weights, const std::string& module)
+    : parameter_(&weights.at(module + ".weight")),
+      bias_(weights.find(module + ".bias")),
+      adapter_(weights.adapter(module)),
+      weight_(parameter_->value) {
+  if (!adapter_) return;
+  a_ = Weight(adapter_->a.value);
+  b_ = Weight(adapter_->b.value);
+  if (adapter_->spec.dora) {
+    dora_ = std::make_shared<Arena>(weights.device(), "DoRA norms");
+    norm_ = dora_->allocate(DType::F32, {n()});
+    c_ = dora_->allocate(DType::F32, {n()});
+  }
+}
+
+bool Linear::trains() const {
+  return parameter_->trained() || (bias_ && bias_->trained()) || (adapter_ && adapter_->a.trained());
+}
+
+size_t Linear::packed_bytes() const {
+  return weight_.packed_bytes() + (adapter_ ? a_.packed_bytes() + b_.packed_bytes() : 0);
+}
+
+void Linear::invalidate() {
+  if (parameter_->trained()) weight_.invalidate();
+  if (adapter_ && adapter_->a.trained()) {
+    a_.invalidate();
+    b_.invalidate();
+    dora_stale_ = true;
+  }
+}
+
+void Linear::pack() {
+  if (c_) refresh_dora();
+  weight_.pack();
+  if (parameter_->stored) parameter_->file->drop_pages(*parameter_->stored);
+}
+
+// c = m / |W + s B A|; the weights change once a step, so this is done once a step.
+void Linear::refresh_dora() const {
+  if (!dora_stale_) return;
+  dora_norm(norm_, weight_.values(), adapter_->a.master, adapter_->b.master, adapter_->spec.scale);
+  const float *m = adapter_->magnitude.master.as<float>(), *norm = norm_.as<float>();
+  for (int64_t i = 0; i < n(); ++i) c_.as<float>()[i] = m[i] / norm[i];
+  dora_stale_ = false;
+}
+
+Tensor Linear::dropped_input(const Context& context, Tensor x) const {
+  if (context.dropout <= 0) return {};
+  Tensor dropped = context.scratch.allocate(x.dtype, {x.rows(), k()});
+  dropout_apply(dropped, x, context.row_ids, {context.dropout, context.seed + (context.step << 20), adapter_->stream});
+  return dropped;
+}
+
+void Linear::forward(const Context& context, Tensor out, Tensor x, bool accumulate, Saved* saved) const {
+  if (saved) saved->x = x;
+  if (!adapter_) return matmul_forward(out, x, weight_, bias(), accumulate);
+  if (saved) return forward_adapter(context, out, x, accumulate, *saved);
+  ArenaScope scope(context.scratch);
+  Saved discarded;
+  forward_adapter(context, out, x, accumulate, discarded);
+}
+
+void Linear::forward_adapter(const Context& context, Tensor out, Tensor x, bool accumulate, Saved& saved) const {
+  const int64_t m = x.rows();
+  const bool dora = adapter_->spec.dora;
+  saved.dropped = dropped_input(context, x);
+  const Tensor input = saved.dropped ? saved.dropped : x;
+  saved.u = context.scratch.allocate(x.dtype, {m, adapter_->spec.rank});
+  if (dora) saved.z = context.scratch.allocate(DType::F32, {m, n()});
+  matmul_forward(saved.u, input, a_, {});
+  scale(saved.u, saved.u, adapter_->spec.scale);
+
+  ArenaScope scope(context.scratch);
+  if (!dora && out.dtype == DType::F32) {  // both products straight into the output
+    matmul_forward(out, x, weight_, bias(), accumulate);
+    return matmul_forward(out, saved.u, b_, {}, true);
+  }
+  Tensor y = context.scratch.allocate(DType::F32, {m, n()});
+  if (!dora) {
+    matmul_forward(y, x, weight_, bias());
+    matmul_forward(y, saved.u, b_, {}, true);
+  } else {
+    refresh_dora();
+    matmul_forward(saved.z, input, weight_, {});
+    Tensor correction;  // x Wᵀ - d(x) Wᵀ
+    if (saved.dropped) {
+      correction = context.scratch.allocate(DType::F32, {m, n()});
+      matmul_forward(correction, x, weight_, {});
+      add_scaled(correction, saved.z, -1);
+    }
+    matmul_forward(saved.z, saved.u, b_, {}, true);
+    row_scale_forward(y, saved.z, c_, bias());
+    if (correction) add_scaled(y, correction, 1);
+  }
+  if (accumulate) {
+    add_scaled(out, y, 1);
+  } else {
+    cast(out, y);
+  }
+}
+
+void Linear::backward(const Context& context, Tensor dx, Tensor dout, const Saved& saved, bool accumulate) const {
+  if (parameter_->trained() || (bias_ && bias_->trained())) {
+    require(!adapter_, "E_INTERNAL", "an adapter's base weight is trained");
+    matmul_backward_weight(parameter_->gradient, bias_ ? bias_->gradient : Tensor(), dout, saved.x);
+  }
+  if (!adapter_) {
+    if (dx) matmul_backward_x(dx, dout, weight_, accumulate);
+    return;
+  }
+  ArenaScope scope(context.scratch);
+  const int64_t m = dout.rows();
+  Tensor dz = dout;  // gradient of z, or of y where there is no DoRA
+  if (adapter_->spec.dora) {
+    Tensor wide = context.scratch.allocate(DType::F32, {m, n()});
+    cast(wide, dout);
+    row_scale_backward(wide, adapter_->magnitude.gradient, wide, saved.z, c_, norm_);
+    dz = context.scratch.allocate(dout.dtype, {m, n()});
+    cast(dz, wide);
+  }
+  Tensor du = context.scratch.allocate(dout.dtype, {m, adapter_->spec.rank});
+  matmul_backward_x(du, dz, b_);
+  scale(du, du, adapter_->spec.scale);
+  if (adapter_->a.trained()) {
+    matmul_backward_weight(adapter_->b.gradient, {}, dz, saved.u);
+    matmul_backward_weight(adapter_->a.gradient, {}, du, saved.dropped ? saved.dropped : saved.x);
+  }
+  if (!dx) return;
+  if (!saved.dropped) {
+    matmul_backward_x(dx, dz, weight_, accumulate);
+    if (dx.dtype == DType::F32) return matmul_backward_x(dx, du, a_, true);
+    Tensor through = context.scratch.allocate(DType::F32, {m, k()});
+    cast(through, dx);
+    matmul_backward_x(through, du, a_, true);
+    return cast(dx, through);
+  }
+  // what went through the dropped input: dz Wᵀ - dout Wᵀ (DoRA), and the adapter; its gradient is dropped alike
+  Tensor through = context.scratch.allocate(DType::F32, {m, k()});
+  matmul_backward_x(through, du, a_);
+  if (adapter_->spec.dora) {
+    Tensor difference = context.scratch.allocate(DType::F32, {m, n()});
+    cast(difference, dz);
+    add_scaled(difference, dout, -1);
+    Tensor narrow = context.scratch.allocate(dout.dtype, {m, n()});
+    cast(narrow, difference);
+    matmul_backward_x(through, narrow, weight_, true);
+  }
+  dropout_apply(through, through, context.row_ids, {context.dropout, context.seed + (context.step << 20), adapter_->stream});
+  Tensor sum = through;
+  if (dx.dtype == DType::F32) {
+    matmul_backward_x(dx, dout, weight_, accumulate);
+    return add_scaled(dx, sum, 1);
+  }
+  matmul_backward_x(sum, dout, weight_, true);
+  cast(dx, sum);
+}
+
+}  // namespace vlm2vec

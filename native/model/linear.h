@@ -1,0 +1,57 @@
+// A linear layer y = x Wᵀ + b with an optional LoRA or DoRA adapter (Hu et al. 2022; Liu et al. 2024; peft.tuners.lora):
+//   LoRA  y = x Wᵀ + b + s (x Aᵀ) Bᵀ
+//   DoRA  y = c ∘ z + b,  z = x Wᵀ + s (x Aᵀ) Bᵀ,  c = m / |W + s B A| per output row, the norm a constant in backward
+// With dropout the adapter sees d(x) instead of x; DoRA then is y = x Wᵀ - d(x) Wᵀ + c ∘ z + b with z made of d(x), as PEFT has it.
+#pragma once
+#include "model/context.h"
+#include "model/weights.h"
+#include "ops/matmul.h"
+
+namespace vlm2vec {
+
+class Linear {
+ public:
+  // What backward needs. Lives in the pass's scratch memory.
+  struct Saved {
+    Tensor x;        // (M, K) input
+    Tensor dropped;  // (M, K) d(x), or absent: x itself
+    Tensor u;        // (M, R) s d(x) Aᵀ
+    Tensor z;        // (M, N) f32, DoRA only
+  };
+
+  Linear() = default;
+  Linear(Weights& weights, const std::string& module);
+
+  int64_t n() const { return weight_.n(); }
+  int64_t k() const { return weight_.k(); }
+
+  // out (M, N) = y, or out += y for an f32 out. x (M, K) of the compute type. `saved` null: nothing is kept.
+  void forward(const Context& context, Tensor out, Tensor x, bool accumulate, Saved* saved) const;
+  // dx (M, K) = gradient of x, or += for an f32 dx; absent: not wanted. dout (M, N) of the compute type.
+  void backward(const Context& context, Tensor dx, Tensor dout, const Saved& saved, bool accumulate) const;
+
+  // After an optimizer step: packed copies are stale, DoRA's norms too.
+  void invalidate();
+  // Packs W for forward passes and gives back what that makes unnecessary. Not for training.
+  void pack();
+  bool trains() const;
+  bool adapted() const { return adapter_ != nullptr; }
+  size_t packed_bytes() const;
+
+ private:
+  void forward_adapter(const Context& context, Tensor out, Tensor x, bool accumulate, Saved& saved) const;
+  void refresh_dora() const;
+  Tensor dropped_input(const Context& context, Tensor x) const;
+  Tensor bias() const { return bias_ ? bias_->value : Tensor(); }
+
+  Parameter* parameter_ = nullptr;
+  Parameter* bias_ = nullptr;
+  Adapter* adapter_ = nullptr;
+  Weight weight_;
+  Weight a_, b_;                            // of the adapter
+  std::shared_ptr<Arena> dora_;             // norm and c
+  Tensor norm_, c_;                         // (N) f32
+  mutable bool dora_stale_ = true;
+};
+
+}  // namespace vlm2vec

@@ -1,0 +1,79 @@
+// A stack of equal blocks with a residual stream, forward and backward. Of each block's activations either all are kept
+// for the backward pass, or only the block's input, and the rest is recomputed; the result is the same.
+// A Block has: struct Saved; forward(context, inputs, h, Saved*) in place on h; backward(context, inputs, dh, h_in, saved) in
+// place on dh; saved_bytes(rows, compute).
+#pragma once
+#include <vector>
+
+#include "model/context.h"
+
+namespace vlm2vec {
+
+template <typename Block>
+class Stack {
+ public:
+  struct Saved {
+    std::vector<Tensor> inputs;  // L x (M, C) f32
+    std::vector<typename Block::Saved> blocks;
+    size_t kept = 0;  // the last `kept` blocks have all their activations
+  };
+
+  std::vector<Block> blocks;
+
+  // h (M, C) f32 becomes the output; nothing is kept.
+  template <typename Inputs>
+  void forward(const Context& context, const Inputs& inputs, Tensor h) const {
+    for (const Block& block : blocks) {
+      context.check_cancelled();
+      ArenaScope scope(context.scratch);
+      block.forward(context, inputs, h, nullptr);
+    }
+  }
+
+  // The same, keeping what backward needs within `memory` bytes (0: no limit).
+  template <typename Inputs>
+  void forward(const Context& context, const Inputs& inputs, Tensor h, Saved& saved, size_t memory) const {
+    saved.inputs.resize(blocks.size());
+    saved.blocks.resize(blocks.size());
+    saved.kept = blocks.size();
+    if (memory > 0 && !blocks.empty()) {
+      const size_t each = blocks[0].saved_bytes(h.rows(), context.compute);
+      saved.kept = std::min(blocks.size(), each ? memory / each : blocks.size());
+    }
+    for (size_t i = 0; i < blocks.size(); ++i) {
+      context.check_cancelled();
+      saved.inputs[i] = context.scratch.allocate(DType::F32, {h.rows(), h.shape[1]});
+      copy(saved.inputs[i], h);
+      if (i + saved.kept >= blocks.size()) {
+        block_forward(context, inputs, h, i, saved);
+      } else {
+        ArenaScope scope(context.scratch);
+        blocks[i].forward(context, inputs, h, nullptr);
+      }
+    }
+  }
+
+  // dh (M, C) f32: gradient of the output, becomes that of the input.
+  template <typename Inputs>
+  void backward(const Context& context, const Inputs& inputs, Tensor dh, Saved& saved) const {
+    for (size_t i = blocks.size(); i-- > 0;) {
+      context.check_cancelled();
+      ArenaScope scope(context.scratch);
+      if (i + saved.kept < blocks.size()) {
+        Tensor h = context.scratch.allocate(DType::F32, {dh.rows(), dh.shape[1]});
+        copy(h, saved.inputs[i]);
+        block_forward(context, inputs, h, i, saved);
+      }
+      blocks[i].backward(context, inputs, dh, saved.inputs[i], saved.blocks[i]);
+    }
+  }
+
+ private:
+  template <typename Inputs>
+  void block_forward(const Context& context, const Inputs& inputs, Tensor h, size_t i, Saved& saved) const {
+    saved.blocks[i] = {};
+    blocks[i].forward(context, inputs, h, &saved.blocks[i]);
+  }
+};
+
+}  // namespace vlm2vec

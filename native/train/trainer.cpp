@@ -1,0 +1,252 @@
+#include "train/trainer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "model/embedding_model.h"
+#include "ops/adamw.h"
+#include "ops/grad_norm.h"
+
+namespace vlm2vec {
+
+namespace {
+
+bool is_frozen(const TrainerOptions& options, Part part) {
+  return std::find(options.frozen.begin(), options.frozen.end(), part) != options.frozen.end();
+}
+
+}  // namespace
+
+Trainer::Trainer(Device& device, const ModelConfig& config, const std::vector<std::string>& files, const TrainerOptions& options)
+    : options_(options),
+      weights_(device, config, files, {options.compute, true}),
+      optimizer_(device, "optimizer state"),
+      scratch_(device, "activations"),
+      features_(device, "image features") {
+  if (options.full) {
+    require(options.adapters.empty(), "E_OPTION", "full training takes no adapters");
+    for (Parameter& parameter : weights_.parameters())
+      if (!is_frozen(options, parameter.spec.part)) weights_.train(parameter);
+  } else {
+    require(!options.adapters.empty(), "E_OPTION", "no module was chosen for an adapter");
+    if (options.adapter_file.empty()) {
+      weights_.create_adapters(options.adapters, options.initialization, options.seed);
+    } else {
+      weights_.load_adapters(options.adapters, options.adapter_file);
+    }
+    weights_.train_adapters();
+  }
+  for (Parameter* parameter : weights_.trained()) {
+    const auto zeros = [&] { return optimizer_.allocate_zero(DType::F32, {parameter->master.size()}); };
+    moments_.push_back({parameter, zeros(), zeros()});
+  }
+  require(!moments_.empty(), "E_OPTION", "every part of the model is frozen: nothing is left to train");
+  encoder_ = std::make_unique<Encoder>(weights_);
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Passes
+
+Tensor Trainer::row_ids(int64_t first, int64_t count) {
+  Tensor ids = scratch_.allocate(DType::I32, {count});
+  for (int64_t i = 0; i < count; ++i) ids.as<int32_t>()[i] = int32_t(first + i);
+  return ids;
+}
+
+Context Trainer::context(const Batch& batch, const ChunkPlace& place, const std::atomic<bool>* cancelled, bool vision) {
+  Context context(weights_.device(), options_.compute, scratch_);
+  context.cancelled = cancelled;
+  context.dropout = options_.dropout;
+  context.seed = options_.seed;
+  context.step = uint64_t(place.step);
+  if (options_.dropout > 0)
+    context.row_ids = vision ? row_ids(place.first_patch, batch.patch_count) : row_ids(place.first_token, batch.token_count);
+  return context;
+}
+
+void Trainer::forget_features(int64_t step) {
+  if (step == features_step_) return;
+  features_step_ = step;
+  chunk_features_.clear();
+  features_.reset();
+}
+
+void Trainer::embed(const Batch& batch, const ChunkPlace& place, float* embeddings, const std::atomic<bool>* cancelled) {
+  batch.check(weights_.config());
+  scratch_.reset();
+  forget_features(place.step);
+  Tensor features = encoder_->encode_images(context(batch, place, cancelled, true), batch, nullptr, 0);
+  if (features && !encoder_->vision_trains()) {
+    Tensor kept = features_.allocate(DType::F32, {features.rows(), features.shape[1]});
+    copy(kept, features);
+    chunk_features_[place.chunk] = kept;
+  }
+  Tensor result = encoder_->encode(context(batch, place, cancelled, false), batch, features, nullptr, 0, {});
+  weights_.device().to_host(embeddings, result.data, result.bytes());
+}
+
+void Trainer::backward(const Batch& batch, const ChunkPlace& place, const float* dembeddings,
+                       const std::atomic<bool>* cancelled) {
+  batch.check(weights_.config());
+  scratch_.reset();
+  forget_features(place.step);
+  const size_t limit = options_.activation_memory;
+  const bool with_vision = encoder_->vision_trains() && batch.patch_count > 0;
+  const size_t vision_share = with_vision ? encoder_->vision_share(batch, options_.compute, limit) : 0;
+
+  Encoder::Saved saved;
+  const Context vision_context = context(batch, place, cancelled, true);
+  Tensor features;
+  const auto found = chunk_features_.find(place.chunk);
+  if (found != chunk_features_.end()) {
+    features = found->second;
+    require(features.rows() * weights_.config().vision.merged() == batch.patch_count, "E_BATCH", "chunk ", place.chunk,
+            " of step ", place.step, " is not the one that was embedded");
+  } else {
+    features = encoder_->encode_images(vision_context, batch, with_vision ? &saved : nullptr, vision_share);
+  }
+  Context text_context = context(batch, place, cancelled, false);
+  const size_t text_limit = limit == 0 ? 0 : std::max<size_t>(1, limit - std::min(limit, vision_share));
+  encoder_->encode(text_context, batch, features, &saved, text_limit, {});
+  Tensor d = scratch_.allocate(DType::F32, {batch.sequence_count, dimension()});
+  weights_.device().to_device(d.data, dembeddings, d.bytes());
+  // text and vision differ in their row ids only
+  encoder_->backward(text_context, vision_context.row_ids, batch, d, saved, with_vision);
+}
+
+double Trainer::update(const UpdateOptions& options) {
+  double squares = 0;
+  for (const Moments& moments : moments_) squares += sum_of_squares(moments.parameter->gradient);
+  const double norm = std::sqrt(squares);
+  require(std::isfinite(norm), "E_NUMERIC", "the gradient is not finite after ", updates_,
+          " updates; lower the learning rate, or check the data of this step");
+  AdamW adamw;
+  adamw.learning_rate = options.learning_rate;
+  adamw.step = ++updates_;
+  // torch.nn.utils.clip_grad_norm_
+  if (options.max_grad_norm > 0) adamw.gradient_scale = float(std::min(1.0, double(options.max_grad_norm) / (norm + 1e-6)));
+  for (Moments& moments : moments_) {
+    Parameter& parameter = *moments.parameter;
+    const int64_t size = parameter.master.size();
+    adamw.weight_decay = parameter.spec.decayed() ? options.weight_decay : 0;
+    const bool shadowed = parameter.value.data != parameter.master.data;
+    adamw_update(parameter.master.reshape({size}), shadowed ? parameter.value.reshape({size}) : Tensor(), moments.m, moments.v,
+                 parameter.gradient.reshape({size}), adamw);
+    zero(parameter.gradient);
+  }
+  encoder_->invalidate();
+  forget_features(-1);
+  return norm;
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Files
+
+namespace {
+
+TensorToWrite f32_tensor(const std::string& name, const std::vector<int64_t>& shape, Tensor values) {
+  return {name, DType::F32, shape, [values](void* to) { values.device->to_host(to, values.data, values.bytes()); }};
+}
+
+bool is_adapter(const Parameter& parameter) { return parameter.stored == nullptr; }
+
+std::string written_name(const Parameter& parameter) {
+  return is_adapter(parameter) ? peft_key(parameter) : parameter.spec.name;
+}
+
+void read_into(Tensor to, const SafetensorsFile& file, const std::string& name) {
+  const StoredTensor* stored = file.find(name);
+  require(stored, "E_CHECKPOINT", file.path(), ": tensor ", name, " is missing; the state belongs to another run");
+  require(stored->dtype == DType::F32 && stored->size() == to.size(), "E_CHECKPOINT", file.path(), ": tensor ", name, " holds ",
+          stored->size(), " numbers, expected ", to.size(), "; the state belongs to another run");
+  to.device->to_device(to.data, stored->data, to.bytes());
+}
+
+}  // namespace
+
+void Trainer::save_gradients(const std::string& path) {
+  std::vector<TensorToWrite> tensors;
+  for (const Moments& moments : moments_)
+    tensors.push_back(f32_tensor(written_name(*moments.parameter), moments.parameter->spec.shape, moments.parameter->gradient));
+  write_safetensors(path, tensors);
+}
+
+void Trainer::save_weights(const std::string& path, DType dtype, bool keep_types) {
+  if (options_.full) return save_model(weights_, path, dtype, keep_types);
+  std::vector<TensorToWrite> tensors;
+  for (const Moments& moments : moments_)
+    tensors.push_back(f32_tensor(peft_key(*moments.parameter), moments.parameter->spec.shape, moments.parameter->master));
+  write_safetensors(path, tensors);
+}
+
+// Master weights are part of the state, so that a run resumes with equal bits whatever type its weights are written in.
+void Trainer::save_state(const std::string& path) {
+  std::vector<TensorToWrite> tensors;
+  for (const Moments& moments : moments_) {
+    const Parameter& parameter = *moments.parameter;
+    const std::string name = written_name(parameter);
+    tensors.push_back(f32_tensor("master." + name, {parameter.master.size()}, parameter.master));
+    tensors.push_back(f32_tensor("m." + name, {parameter.master.size()}, moments.m));
+    tensors.push_back(f32_tensor("v." + name, {parameter.master.size()}, moments.v));
+  }
+  write_safetensors(path, tensors, {{"format", "vlm2vec-native optimizer state"}, {"updates", std::to_string(updates_)}});
+}
+
+void Trainer::restore_state(const std::string& path) {
+  const SafetensorsFile file(path);
+  const auto updates = file.metadata().find("updates");
+  require(updates != file.metadata().end(), "E_CHECKPOINT", path, ": is no optimizer state");
+  for (Moments& moments : moments_) {
+    Parameter& parameter = *moments.parameter;
+    const std::string name = written_name(parameter);
+    read_into(parameter.master, file, "master." + name);
+    read_into(moments.m, file, "m." + name);
+    read_into(moments.v, file, "v." + name);
+    weights_.refresh(parameter);
+    zero(parameter.gradient);
+  }
+  updates_ = std::stoll(updates->second);
+  encoder_->invalidate();
+  forget_features(-1);
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Memory
+
+MemoryUse Trainer::memory() {
+  return {weights_.bytes(), encoder_->packed_bytes(), weights_.gradient_bytes(), optimizer_.used(), scratch_.peak() + features_.peak()};
+}
+
+MemoryUse training_memory(const ModelConfig& config, const TrainerOptions& options, int64_t tokens, int64_t patches,
+                          int64_t sequences) {
+  MemoryUse use;
+  bool vision_trains = false;
+  const size_t width = size_of(options.compute);
+  std::map<std::string, const AdapterSpec*> adapters;
+  for (const auto& adapter : options.adapters) adapters[adapter.module] = &adapter;
+  for (const ParameterSpec& spec : parameter_table(config)) {
+    const size_t size = size_t(spec.size());
+    const bool trained = options.full && !is_frozen(options, spec.part);
+    use.weights += size * (spec.role == Role::Vector ? 4 : trained && width == 2 ? 6 : trained ? 4 : width);
+    if (spec.role == Role::Linear) use.packed += 2 * size * width;  // one order of blocks forward, one backward
+    size_t trained_size = trained ? size : 0;
+    const auto adapter = spec.role == Role::Linear ? adapters.find(spec.module()) : adapters.end();
+    if (adapter != adapters.end()) {
+      const size_t own = size_t(adapter->second->rank) * size_t(spec.n() + spec.k()) + (adapter->second->dora ? size_t(spec.n()) : 0);
+      use.weights += own * (width == 2 ? 6 : 4);
+      use.packed += 2 * own * width;
+      trained_size += own;
+    }
+    if (trained_size > 0 && spec.part != Part::Text) vision_trains = true;
+    use.gradients += 4 * trained_size;
+    use.optimizer += 8 * trained_size;
+  }
+  const ActivationBytes bytes = activation_bytes(config, options.compute, tokens, patches, vision_trains);
+  const size_t kept = bytes.all - bytes.least;
+  use.activations = options.activation_memory == 0 ? bytes.all : bytes.least + std::min(kept, options.activation_memory);
+  use.activations += size_t(sequences * config.text.hidden_size) * 4 * 4;
+  return use;
+}
+
+}  // namespace vlm2vec

@@ -1,0 +1,78 @@
+// Contrastive training of a model in GradCache's three calls (Gao et al. 2021): `embed` a chunk keeping nothing; `backward`:
+// forward again, then push the gradient of its embeddings back; `update`: clip and one AdamW step. What is random depends on
+// the place of a row in its batch, so that the chunk size does not change the result.
+#pragma once
+#include <map>
+
+#include "model/encoder.h"
+
+namespace vlm2vec {
+
+struct TrainerOptions {
+  DType compute = DType::F32;
+  bool full = false;  // else adapters only
+  std::vector<Part> frozen;
+  std::vector<AdapterSpec> adapters;
+  std::string adapter_file;  // empty: new adapters
+  Weights::Initialization initialization = Weights::Initialization::Kaiming;
+  float dropout = 0;
+  uint64_t seed = 0;
+  size_t activation_memory = 0;  // bytes of kept activations; 0: no limit
+};
+
+// Where a chunk stands in its batch.
+struct ChunkPlace {
+  int64_t step = 0, chunk = 0, first_token = 0, first_patch = 0;
+};
+
+struct UpdateOptions {
+  float learning_rate = 0, weight_decay = 0, max_grad_norm = 0;  // max_grad_norm 0: no clipping
+};
+
+struct MemoryUse {
+  size_t weights = 0, packed = 0, gradients = 0, optimizer = 0, activations = 0;
+};
+
+class Trainer {
+ public:
+  Trainer(Device& device, const ModelConfig& config, const std::vector<std::string>& files, const TrainerOptions& options);
+
+  int64_t dimension() const { return encoder_->dimension(); }
+  // embeddings (B, C), host memory. Features of a frozen vision tower are kept for `backward` of the same step and chunk.
+  void embed(const Batch& batch, const ChunkPlace& place, float* embeddings, const std::atomic<bool>* cancelled);
+  // dembeddings (B, C), host memory. Adds to the gradients.
+  void backward(const Batch& batch, const ChunkPlace& place, const float* dembeddings, const std::atomic<bool>* cancelled);
+  // Returns the norm of all gradients before clipping. E_NUMERIC if it is not finite; then nothing has changed.
+  double update(const UpdateOptions& options);
+
+  void save_gradients(const std::string& path);
+  // Adapters by PEFT's names, or the whole model.
+  void save_weights(const std::string& path, DType dtype, bool keep_types);
+  void save_state(const std::string& path);
+  void restore_state(const std::string& path);
+  MemoryUse memory();
+
+ private:
+  struct Moments {
+    Parameter* parameter;
+    Tensor m, v;
+  };
+  Context context(const Batch& batch, const ChunkPlace& place, const std::atomic<bool>* cancelled, bool vision);
+  Tensor row_ids(int64_t first, int64_t count);
+  void forget_features(int64_t step);
+
+  TrainerOptions options_;
+  Weights weights_;
+  std::unique_ptr<Encoder> encoder_;
+  Arena optimizer_, scratch_, features_;
+  std::vector<Moments> moments_;
+  std::map<int64_t, Tensor> chunk_features_;
+  int64_t features_step_ = -1;
+  int64_t updates_ = 0;
+};
+
+// Bytes by kind for a model of this table, without loading it.
+MemoryUse training_memory(const ModelConfig& config, const TrainerOptions& options, int64_t tokens, int64_t patches,
+                          int64_t sequences);
+
+}  // namespace vlm2vec
