@@ -1,0 +1,49 @@
+/** The size that Qwen2-VL's image processor resizes a picture to (transformers 5.18, `smart_resize`). */
+import { Vlm2VecError } from '../errors.js'
+
+export interface PixelBudget {
+  /** pixels of a picture after resizing, at least and at most (of one frame, for videos) */
+  minPixels: number
+  maxPixels: number
+}
+
+const MAX_ASPECT = 200
+
+/**
+ * A size whose sides are multiples of `factor`, near the picture's own and within the budget. E_IMAGE, naming `where`: one
+ * side is over 200 times the other.
+ */
+export function smartResize(
+  { width, height }: { width: number; height: number },
+  factor: number,
+  { minPixels, maxPixels }: PixelBudget,
+  where: string
+): { width: number; height: number } {
+  const aspect = Math.max(width, height) / Math.min(width, height)
+  if (aspect > MAX_ASPECT)
+    throw new Vlm2VecError(
+      'E_IMAGE',
+      `${where}: the picture has ${width} x ${height} pixels, one side ${aspect.toFixed(1)} times the other; at most ${MAX_ASPECT} is possible. Crop it.`
+    )
+  const toWidth = roundHalfEven(width / factor) * factor
+  const toHeight = roundHalfEven(height / factor) * factor
+  if (toWidth * toHeight > maxPixels) {
+    const beta = Math.sqrt((height * width) / maxPixels)
+    const shrunk = (side: number): number => Math.max(factor, Math.floor(side / beta / factor) * factor)
+    return { width: shrunk(width), height: shrunk(height) }
+  }
+  if (toWidth * toHeight < minPixels) {
+    const beta = Math.sqrt(minPixels / (height * width))
+    const grown = (side: number): number => Math.ceil((side * beta) / factor) * factor
+    return { width: grown(width), height: grown(height) }
+  }
+  return { width: toWidth, height: toHeight }
+}
+
+/** Python's round(): a half goes to the even neighbour. */
+export function roundHalfEven(value: number): number {
+  const floor = Math.floor(value)
+  const fraction = value - floor
+  if (fraction !== 0.5) return Math.round(value)
+  return floor % 2 === 0 ? floor : floor + 1
+}
