@@ -1,0 +1,87 @@
+/**
+ * Prepared batches, ahead of the computation. Batch k (from 0) is rows k·B to k·B + B - 1 of the data's order, whatever
+ * the number of workers: every row is a function of its position alone.
+ */
+import { availableParallelism } from 'node:os'
+import type { Example, Item } from '../data/item.js'
+import type { PreparedItem } from '../preprocess/prepared.js'
+import type { PreparedExample } from './contrast.js'
+
+/** An endless order of rows with random access. */
+export interface Rows {
+  at(position: number): Promise<{ example: Example; where: string }>
+}
+
+/** Prepares an item; `key` makes what is random about it (augmentation) a function of its place in the run. */
+export type Prepare = (item: Item, where: string, key: number) => Promise<PreparedItem>
+
+export interface BatchesOptions {
+  batchSize: number
+  /** batches that are prepared while one is computed with; at least 0 */
+  prefetch: number
+}
+
+/** Batches `first`, `first` + 1, ... up to `end` (exclusive). Those in preparation are awaited when the caller stops. */
+export async function* batches(
+  rows: Rows,
+  prepare: Prepare,
+  { first, end, batchSize, prefetch }: BatchesOptions & { first: number; end: number }
+): AsyncGenerator<PreparedExample[]> {
+  const pending: Promise<PreparedExample[]>[] = []
+  const limited = limiter(2 * availableParallelism())
+  let next = first
+  let stopped = false
+  const start = (): void => {
+    const batch = batchAt(rows, prepare, { index: next++, batchSize, run: (work) => limited(() => !stopped, work) })
+    batch.catch(() => {}) // reported when it is this batch's turn
+    pending.push(batch)
+  }
+  try {
+    for (let index = first; index < end; index++) {
+      while (next < end && next <= index + prefetch) start()
+      yield await pending.shift()!
+    }
+  } finally {
+    stopped = true
+    await Promise.allSettled(pending)
+  }
+}
+
+type Run = <T>(work: () => Promise<T>) => Promise<T>
+
+/** Rows of one batch, prepared side by side. */
+async function batchAt(
+  rows: Rows,
+  prepare: Prepare,
+  { index, batchSize, run }: { index: number; batchSize: number; run: Run }
+): Promise<PreparedExample[]> {
+  const row = async (position: number): Promise<PreparedExample> => {
+    const { example, where } = await run(() => rows.at(position))
+    const items = [example.query, ...example.positives, ...example.negatives]
+    const prepared = await Promise.all(items.map((item, i) => run(() => prepare(item, where, position * 4096 + i))))
+    return {
+      query: prepared[0]!,
+      positives: prepared.slice(1, 1 + example.positives.length),
+      negatives: prepared.slice(1 + example.positives.length)
+    }
+  }
+  return Promise.all(Array.from({ length: batchSize }, (_, i) => row(index * batchSize + i)))
+}
+
+/** Runs at most `limit` works at a time, the rest in the order in which they came; none that is no longer wanted. */
+function limiter(limit: number): <T>(wanted: () => boolean, work: () => Promise<T>) => Promise<T> {
+  const waiting: (() => void)[] = []
+  let running = 0
+  return async (wanted, work) => {
+    if (running >= limit) await new Promise<void>((resolve) => waiting.push(resolve))
+    else running++
+    try {
+      if (!wanted()) throw new Error('no longer wanted')
+      return await work()
+    } finally {
+      const next = waiting.shift()
+      if (next) next()
+      else running--
+    }
+  }
+}

@@ -1,0 +1,115 @@
+/**
+ * GradCache (Gao et al. 2021, arXiv 2101.06983): the gradient of a loss over the whole batch, in the memory of one chunk.
+ * The chunk size changes memory and speed, never the result.
+ */
+import { Vlm2VecError } from '../errors.js'
+import { native, type Batch, type ChunkPlace, type DeviceOptions, type NativeTrainer } from '../native.js'
+import { packBatch } from '../preprocess/batch.js'
+import type { PreparedItem } from '../preprocess/prepared.js'
+import type { Contrast } from './contrast.js'
+
+export interface GradCacheOptions extends DeviceOptions {
+  /** sequences a chunk */
+  chunkSize: number
+  temperature: number
+}
+
+/** Adds the gradients of a step's loss up in `trainer`. E_NUMERIC where the loss is not finite; nothing is updated then. */
+export async function accumulateGradients(
+  trainer: NativeTrainer,
+  contrast: Contrast,
+  step: number,
+  { chunkSize, temperature, ...device }: GradCacheOptions
+): Promise<{ loss: number; tokens: number }> {
+  const items = [...contrast.queries, ...contrast.targets]
+  const chunks = chunksOf(items, chunkSize, step)
+
+  // 1. embed every chunk, and keep nothing but the embeddings
+  const embeddings = joined(await inOrder(chunks, ({ batch, place }) => trainer.embed(batch(), place)))
+  const dimension = embeddings.length / items.length
+  const queryEnd = contrast.queries.length * dimension
+
+  // 2. the loss over the whole batch, and its gradient for every embedding
+  const { loss, dQueries, dTargets } = await native().contrastiveLoss(
+    {
+      queries: embeddings.subarray(0, queryEnd),
+      targets: embeddings.subarray(queryEnd),
+      dimension,
+      temperature,
+      symmetric: false,
+      positiveStarts: contrast.positiveStarts,
+      positives: contrast.positives,
+      ...contrast.duplicates,
+      gradients: true
+    },
+    device
+  )
+  if (!Number.isFinite(loss)) throw notFinite(step, loss)
+  const dEmbeddings = joined([dQueries!, dTargets!])
+
+  // 3. embed every chunk again, and push its part of the gradient back
+  await inOrder(chunks, ({ batch, place, first, count }) =>
+    trainer.backward(batch(), dEmbeddings.subarray(first * dimension, (first + count) * dimension), place)
+  )
+  return { loss, tokens: sumOf(items, ({ tokens }) => tokens.length) }
+}
+
+interface Chunk {
+  /** its sequences: items[first .. first + count) */
+  first: number
+  count: number
+  place: ChunkPlace
+  /** packed when it is needed, so that no more than two packed chunks are alive */
+  batch: () => Batch
+}
+
+function chunksOf(items: PreparedItem[], size: number, step: number): Chunk[] {
+  const chunks: Chunk[] = []
+  let firstToken = 0
+  let firstPatch = 0
+  for (let first = 0; first < items.length; first += size) {
+    const inside = items.slice(first, first + size)
+    const place = { step, chunk: chunks.length, firstToken, firstPatch }
+    chunks.push({ first, count: inside.length, place, batch: () => packBatch(inside) })
+    firstToken += sumOf(inside, ({ tokens }) => tokens.length)
+    firstPatch += sumOf(inside, patchesOf)
+  }
+  return chunks
+}
+
+/** Patches of an item's pictures. */
+export const patchesOf = (item: PreparedItem): number => sumOf(item.visuals, ({ grid: [t, h, w] }) => t * h * w)
+
+/** Runs chunk after chunk; the next one is packed while the trainer works. */
+async function inOrder<T>(chunks: Chunk[], run: (chunk: Chunk) => Promise<T>): Promise<T[]> {
+  const results: Promise<T>[] = []
+  for (const chunk of chunks) {
+    const result = run(chunk)
+    result.catch(() => {}) // reported below, where it is awaited
+    await results.at(-1)
+    results.push(result)
+  }
+  return Promise.all(results)
+}
+
+function joined(parts: Float32Array[]): Float32Array {
+  const whole = new Float32Array(sumOf(parts, ({ length }) => length))
+  let start = 0
+  for (const part of parts) {
+    whole.set(part, start)
+    start += part.length
+  }
+  return whole
+}
+
+function sumOf<T>(values: readonly T[], of: (value: T) => number): number {
+  return values.reduce((sum, value) => sum + of(value), 0)
+}
+
+function notFinite(step: number, loss: number): Vlm2VecError {
+  return new Vlm2VecError(
+    'E_NUMERIC',
+    `The loss of step ${step} is not finite (${loss}). Lower train.learning_rate, raise train.temperature or ` +
+      'train.warmup_steps, or compute with model.dtype: f32; weights and checkpoints are as they were after the step before.'
+  )
+}
