@@ -83,7 +83,7 @@ function flagDefinition(key: string, { check, default: fallback, doc }: Option<u
     ...(fallback === undefined ? {} : { defaultDescription: JSON.stringify(fallback) })
   }
   if (check.flag === 'boolean') return { ...common, type: 'boolean' as const }
-  return { ...common, type: 'string' as const, array: true as const, nargs: 1 }
+  return { ...common, type: 'string' as const, requiresArg: true }
 }
 
 /** Texts by flag; refuses flags that nobody knows. */

@@ -78,19 +78,21 @@ function cuda({ built, devices, problem }: BackendInfo['cuda']): Finding {
 }
 
 async function library(name: 'sharp' | 'tokenizers'): Promise<Finding> {
-  const require = createRequire(import.meta.url)
   try {
-    await import(name)
-    const { version } = require(`${name}/package.json`) as { version: string }
-    return { name, value: version }
+    return { name, value: await VERSIONS[name]() }
   } catch (error) {
     const problem = (error as Error).message.split('\n')[0]!
-    return {
-      name,
-      value: 'missing',
-      problem,
-      repair: 'Run `npm install` (with optional dependencies) or, in a checkout, `npm run setup`.'
-    }
+    const repair = 'Run `npm install` (with optional dependencies) or, in a checkout, `npm run setup`.'
+    return { name, value: 'missing', problem, repair }
+  }
+}
+
+/** Loading them is the check: each has a binary of its own. */
+const VERSIONS = {
+  sharp: async () => (await import('sharp')).default.versions['sharp'] ?? 'unknown',
+  tokenizers: async () => {
+    await import('tokenizers')
+    return (createRequire(import.meta.url)('tokenizers/package.json') as { version: string }).version
   }
 }
 
