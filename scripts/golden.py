@@ -1,0 +1,252 @@
+"""
+Records test/golden: a tiny random Qwen2-VL, what transformers and peft make of it, and what they would make of it with an
+error in positions, in the order of patches, or with a layer left out.
+
+    pip install -r scripts/golden/requirements.txt && python scripts/golden.py [--output test/golden]
+"""
+
+import argparse
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import save_file
+from tokenizers import Tokenizer
+
+from golden import checkpoint, training
+from golden.pictures import write_pictures
+from golden.reference import Input, Reference, shuffled
+
+BOUND = 2e-5  # of an embedding's numbers, in the parity tests
+SIZES = {
+    "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+    "vocab_size": 400, "rope_scaling": {"type": "mrope", "mrope_section": [2, 3, 3]},
+    "vision_config": {"depth": 2, "embed_dim": 32, "mlp_ratio": 4, "num_heads": 2, "in_chans": 3, "hidden_size": 64,
+                      "patch_size": 14, "spatial_merge_size": 2, "spatial_patch_size": 14, "temporal_patch_size": 2},
+}  # fmt: skip
+CORPUS = [
+    "Represent the given image with the following question: is the red circle left of the blue square?",
+    "Find a picture that shows a small green triangle above a large yellow circle.",
+    "Represent the given image for classification. The picture shows a circle, a square and a triangle.",
+]
+ITEMS = [
+    {"id": "text", "text": "A red circle left of a blue square."},
+    {"id": "unicode", "text": "Ein grünes Dreieck 🙂 über 日本語\r\n\n  cafe\u0301 don't 12345\t"},
+    {"id": "image", "images": ["scene0.png"]},
+    {"id": "instruction", "instruction": "Represent the given image with the following question:",
+     "text": "What is red?", "images": ["scene1.png"]},
+    {"id": "two", "text": "Which one is larger?", "images": ["scene0.png", "scene3.png"]},
+    {"id": "middle", "text": "The picture <|image_1|> shows a circle.", "images": ["scene2.png"]},
+    {"id": "wrapped", "text": "<|vision_start|><|image_pad|><|vision_end|> and <|image_pad|> differ.",
+     "images": ["scene1.png", "scene2.png"]},
+    {"id": "video", "text": "A circle grows.", "videos": [{"frames": [f"frame{i}.png" for i in range(4)], "fps": 2}]},
+    {"id": "odd", "text": "Three <|video_pad|> frames.", "videos": [{"frames": [f"frame{i}.png" for i in range(3)]}]},
+    {"id": "long", "text": "Many frames.", "videos": [{"frames": [f"frame{i}.png" for i in range(10)]}]},
+    {"id": "mixed", "text": "<|video_pad|> then <|image_pad|>", "images": ["scene0.png"],
+     "videos": [{"frames": ["frame5.png", "frame1.png"]}]},
+    {"id": "portrait", "text": "A tall picture.", "images": ["portrait.png"]},
+    {"id": "dot", "text": "One pixel.", "images": ["dot.png"]},
+    {"id": "large", "text": "A large picture.", "images": ["large.png"]},
+    {"id": "gray", "text": "Gray.", "images": ["gray.png"]},
+    {"id": "rgba", "text": "Transparent.", "images": ["rgba.png"]},
+    {"id": "gray-alpha", "text": "Both.", "images": ["gray-alpha.png"]},
+    {"id": "palette", "text": "Few colours.", "images": ["palette.png"]},
+]  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent.parent / "test" / "golden")
+    output = parser.parse_args().output
+    torch.set_num_threads(1)  # fixed order of sums
+    for part in ("model", "pictures", "training"):
+        shutil.rmtree(output / part, ignore_errors=True)
+    write_pictures(output / "pictures")
+    tokenizer = write_model(output / "model")
+    record_embeddings(output, tokenizer)
+    for name, case in training_cases().items():
+        record_training(output, tokenizer, name, case)
+
+
+def write_model(directory: Path) -> Tokenizer:
+    tokenizer = checkpoint.train_tokenizer(CORPUS, SIZES["vocab_size"])
+    ids = {token: tokenizer.token_to_id(token) for token in checkpoint.SPECIAL_TOKENS}
+    config = checkpoint.hub_config(SIZES, ids)
+    weights = checkpoint.random_weights(config, seed=1, scale=8)
+    preprocessor = checkpoint.preprocessor_config(min_pixels=3136, max_pixels=28 * 28 * 20)
+    checkpoint.write_checkpoint(directory, config, weights, tokenizer, preprocessor)
+    return tokenizer
+
+
+@torch.no_grad()
+def record_embeddings(output: Path, tokenizer: Tokenizer) -> None:
+    reference = Reference(output / "model", tokenizer)
+    inputs = [reference.prepare(item, output / "pictures") for item in ITEMS]
+    tensors = {rule: torch.stack([reference.embed(given, rule) for given in inputs]) for rule in ("mrope", "sequential")}
+    tensors["shuffled"] = torch.stack([reference.embed(shuffled(given)) for given in inputs])
+    tensors |= layer_states(reference, inputs[[item["id"] for item in ITEMS].index("wrapped")])
+    for stack in (reference.backbone.language_model.layers, reference.backbone.visual.blocks):
+        kind = "text" if stack is reference.backbone.language_model.layers else "vision"
+        left_out = stack[0]
+        stack[0] = Skip()
+        tensors[f"without_{kind}_layer"] = torch.stack([reference.embed(given) for given in inputs])
+        stack[0] = left_out
+    check_sensitivity(tensors, inputs)
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, output / "embeddings.safetensors")
+    (output / "items.jsonl").write_text("".join(json.dumps(item, ensure_ascii=False) + "\n" for item in ITEMS))
+    lines = (json.dumps(input_record(reference, item["id"], given)) for item, given in zip(ITEMS, inputs))
+    (output / "inputs.jsonl").write_text("".join(line + "\n" for line in lines))
+
+
+class Skip(torch.nn.Module):
+    """A layer left out."""
+
+    def forward(self, hidden_states, *_, **__):
+        return hidden_states
+
+
+def layer_states(reference: Reference, given: Input) -> dict[str, torch.Tensor]:
+    """Last hidden states (T, C) of the models that have only the first 0, 1, ... of the text layers."""
+    layers = reference.backbone.language_model.layers
+    states = {}
+    for kept in range(len(layers) + 1):
+        reference.backbone.language_model.layers = layers[:kept]
+        states[f"hidden_{kept}"] = reference.hidden(given)
+    reference.backbone.language_model.layers = layers
+    return states
+
+
+def check_sensitivity(tensors: dict[str, torch.Tensor], inputs: list[Input]) -> None:
+    """Every error must move every embedding that it touches far beyond the bound."""
+    right = tensors["mrope"]
+    for index, given in enumerate(inputs):
+        touched = {"without_text_layer": True, "without_vision_layer": bool(given.grids)}
+        touched["sequential"] = any(np.prod(grid) > 4 for _, grid in given.grids)  # one token has one position
+        touched["shuffled"] = any((p != p[0]).any() for p in given.pixels)  # equal patches have no order
+        for error, expected in touched.items():
+            moved = (tensors[error][index] - right[index]).abs().max().item()
+            if expected and moved < 50 * BOUND:
+                raise SystemExit(f"{ITEMS[index]['id']}: {error} moves the embedding by {moved:.1e} only")
+    distances = (right @ right.T).fill_diagonal_(-1).max().item()
+    print(f"embeddings: {len(inputs)} items, nearest two have cosine {distances:.4f}")
+
+
+def input_record(reference: Reference, item_id: str, given: Input) -> dict:
+    return {
+        "id": item_id,
+        "prompt": given.prompt,
+        "input_ids": given.ids.tolist(),
+        "mrope": reference.positions(given, "mrope").tolist(),
+        "sequential": reference.positions(given, "sequential").tolist(),
+        "grids": [grid for _, grid in given.grids],
+        "resized_sha256": hashlib.sha256(b"".join(frame.tobytes() for frame in given.resized)).hexdigest(),
+        "pixel_values": [p.flatten()[:: p.numel() // 12].tolist() for p in given.pixels],
+    }
+
+
+def training_cases() -> dict[str, dict]:
+    text = r".*language_model\..*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+    everywhere = rf"{text}|.*visual\.blocks\..*\.(qkv|proj|fc1|fc2)|.*visual\.merger\.mlp\.(0|2)"
+    base = {"batch_size": 4, "max_steps": 10, "learning_rate": 3e-4, "schedule": "linear", "warmup_steps": 2,
+            "weight_decay": 0.0, "max_grad_norm": 1.0, "temperature": 0.02, "duplicates": "mask"}  # fmt: skip
+    return {
+        "lora": {"options": base, "adapter": {"target_modules": ["q_proj", "k_proj", "v_proj", "o_proj"]}},
+        "dora": {
+            "options": {**base, "schedule": "cosine", "positions": "sequential", "temperature": 0.05},
+            "adapter": {"target_modules": everywhere, "use_dora": True, "rank_pattern": {"down_proj": 2},
+                        "alpha_pattern": {"qkv": 4}},
+        },
+        "negatives": {
+            "options": {**base, "schedule": "constant", "warmup_steps": 0, "max_grad_norm": 0.0, "temperature": 0.1},
+            "adapter": {"target_modules": everywhere, "use_rslora": True},
+            "rows": "negatives",
+        },
+        "full": {"options": {**base, "learning_rate": 1e-4, "weight_decay": 0.05, "temperature": 0.05}},
+    }  # fmt: skip
+
+
+def plain_rows() -> list[dict]:
+    """Ten rows; the second and the third have the same target, as have two pictures of the same bytes."""
+    shape = ["circle", "square", "triangle", "circle", "cross"]
+    rows = []
+    for i in range(10):
+        picture = f"scene{i % 4}.png" if i % 2 else f"frame{i}.png"
+        query = {"instruction": "Represent the given image.", "text": f"Number {i}:", "images": [picture]}
+        rows.append({"query": query, "target": {"text": f"A {shape[max(i - 1, 0) // 2]} shape."}})
+    rows[4] = {"query": {"text": "Find a green triangle."}, "target": {"images": ["scene2.png"]}}
+    rows[7] = {"query": {"text": "Frames that grow."}, "target": {"videos": [{"frames": ["frame1.png", "frame6.png"]}]}}
+    return rows
+
+
+def negative_rows() -> list[dict]:
+    """Rows with none, one or several hard negatives and positives, some of them equal to another row's positive."""
+    rows = plain_rows()
+    rows[0]["negatives"] = [{"text": "A blue square."}, {"text": "x", "images": ["scene3.png"]}]
+    rows[1] = {**rows[1], "positives": [rows[1].pop("target"), {"text": "Another name."}, {"images": ["scene1.png"]}]}
+    rows[2]["negatives"] = [rows[3]["target"], {"text": "A green cross."}]
+    rows[5] = {**rows[5], "positives": [{"text": "Yes."}, {"text": "No."}], "negatives": [{"text": "Another name."}]}
+    rows[5].pop("target")
+    rows[6]["negatives"] = [rows[4]["target"], {"text": "Yes."}]
+    return rows
+
+
+def record_training(output: Path, tokenizer: Tokenizer, name: str, case: dict) -> None:
+    directory = output / "training" / name
+    directory.mkdir(parents=True)
+    if "adapter" in case:
+        write_adapter(Reference(output / "model", tokenizer), directory / "adapter", case["adapter"])
+    rows = negative_rows() if case.get("rows") == "negatives" else plain_rows()
+
+    def run(dtype: torch.dtype) -> tuple[Reference, dict]:
+        reference = Reference(output / "model", tokenizer, dtype=dtype)
+        if "adapter" in case:
+            reference.model = PeftModel.from_pretrained(
+                reference.model, directory / "adapter", is_trainable=True, autocast_adapter_dtype=False
+            ).to(dtype)
+        return reference, training.train(reference, rows, output / "pictures", case["options"])
+
+    reference, result = run(torch.float32)
+    check_noise(name, result["losses"], run(torch.float64)[1]["losses"])
+    gradients = {training.adapter_name(n): g.contiguous() for n, g in result.pop("gradients").items()}
+    save_file(gradients, directory / "gradients.safetensors")
+    if "adapter" in case:
+        trained = reference.model.named_parameters()
+        final = {training.adapter_name(n): p.detach().contiguous() for n, p in trained if p.requires_grad}
+        save_file(final, directory / "final.safetensors")
+    (directory / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    checkpoint.write_json(directory / "expected.json", {"options": case["options"], **result})
+    print(f"{name}: loss {result['losses'][0]:.4f} to {result['losses'][-1]:.4f}, {len(gradients)} gradients")
+
+
+def check_noise(name: str, single: list[float], double: list[float]) -> None:
+    """A run whose losses the reference itself cannot repeat to a fraction of the bound is of no use."""
+    worst = max(abs(a - b) / b for a, b in zip(single, double))
+    print(f"{name}: rounding moves a loss by {worst:.1e} of it")
+    if worst > 2e-5:
+        raise SystemExit(f"{name}: losses that hang on rounding")
+
+
+def write_adapter(reference: Reference, directory: Path, settings: dict) -> None:
+    """An adapter as peft writes it, with B of other than zero, so that A has a gradient at the first step."""
+    model = get_peft_model(reference.model, LoraConfig(r=4, lora_alpha=8, lora_dropout=0.0, **settings))
+    generator = torch.Generator().manual_seed(3)
+    for parameter_name, parameter in sorted(model.named_parameters()):
+        if "lora_" in parameter_name and "magnitude" not in parameter_name:
+            parameter.data = 0.1 * torch.randn(parameter.shape, generator=generator)
+        elif "magnitude" in parameter_name:
+            parameter.data *= 1 + 0.1 * torch.randn(parameter.shape, generator=generator)
+    model.save_pretrained(directory)
+    (directory / "README.md").unlink(missing_ok=True)
+    config = json.loads((directory / "adapter_config.json").read_text())
+    config["base_model_name_or_path"] = None
+    if isinstance(config["target_modules"], list):
+        config["target_modules"].sort()
+    checkpoint.write_json(directory / "adapter_config.json", config)
+
+
+if __name__ == "__main__":
+    main()
