@@ -48,11 +48,20 @@ std::unique_ptr<Device> Device::cpu(int threads, Isa isa) {
 }
 
 #if !defined(VLM2VEC_CUDA)
+std::vector<CudaDeviceInfo> cuda_devices(std::string* problem) {
+  *problem = "this build has no CUDA backend; build with a CUDA toolkit installed (npm run build -- --cuda)";
+  return {};
+}
+
 std::unique_ptr<Device> Device::cuda(int index) {
   fail("E_CUDA", "cuda:", index, " was asked for, but this build has no CUDA backend; use --device cpu, or build with a "
        "CUDA toolkit installed (npm run build -- --cuda)");
 }
 #endif
+
+void require_cpu(const Device& device, const char* op) {
+  require(!device.is_cuda(), "E_CUDA", op, " has no CUDA kernel in this version; use --device cpu");
+}
 
 void zero(Tensor x) {
   require(x.dense(), "E_SHAPE", "zero: the tensor is not dense");

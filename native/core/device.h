@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 #include <typeindex>
+#include <vector>
 
 #include "core/isa.h"
 #include "core/tensor.h"
@@ -59,7 +60,26 @@ class Device {
   std::map<std::type_index, std::shared_ptr<void>> states_;
 };
 
+// E_CUDA, for ops that have no CUDA kernel.
+void require_cpu(const Device& device, const char* op);
+
+struct CudaDeviceInfo {
+  std::string name;
+  size_t memory;     // bytes
+  int major, minor;  // compute capability
+};
+// The CUDA devices of this machine, by index. Where there is none, `problem` says why and how to repair it; never throws.
+std::vector<CudaDeviceInfo> cuda_devices(std::string* problem);
+
 void zero(Tensor x);                          // dense only
 void copy(Tensor to, Tensor from);            // same type and size, dense, same device
 
 }  // namespace vlm2vec
+
+// In the dispatch of an op that has a .cu: `return cuda::call` where the tensors are on a CUDA device.
+#if defined(VLM2VEC_CUDA)
+#define VLM2VEC_DISPATCH_CUDA(device, call) \
+  if ((device).is_cuda()) return cuda::call
+#else
+#define VLM2VEC_DISPATCH_CUDA(device, call) static_cast<void>(device)
+#endif

@@ -4,6 +4,13 @@
 #include <cstdint>
 #include <cstring>
 
+// Functions that CUDA kernels call too.
+#if defined(__CUDACC__)
+#define VLM2VEC_HOST_DEVICE __host__ __device__
+#else
+#define VLM2VEC_HOST_DEVICE
+#endif
+
 namespace vlm2vec {
 
 // F16 exists in files only; it is widened while loading.
@@ -35,16 +42,16 @@ struct bf16 {
   uint16_t bits;
 };
 
-static inline float to_float(bf16 x) {
+VLM2VEC_HOST_DEVICE static inline float to_float(bf16 x) {
   const uint32_t bits = uint32_t(x.bits) << 16;
   float value;
   std::memcpy(&value, &bits, 4);
   return value;
 }
 
-static inline float to_float(float x) { return x; }
+VLM2VEC_HOST_DEVICE static inline float to_float(float x) { return x; }
 
-static inline bf16 to_bf16(float x) {
+VLM2VEC_HOST_DEVICE static inline bf16 to_bf16(float x) {
   uint32_t bits;
   std::memcpy(&bits, &x, 4);
   if ((bits & 0x7fffffffu) > 0x7f800000u) return {uint16_t((bits >> 16) | 0x40)};  // NaN stays NaN

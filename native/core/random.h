@@ -5,11 +5,7 @@
 #include <cmath>
 #include <cstdint>
 
-#if defined(__CUDACC__)
-#define VLM2VEC_HOST_DEVICE __host__ __device__
-#else
-#define VLM2VEC_HOST_DEVICE
-#endif
+#include "core/dtype.h"
 
 namespace vlm2vec {
 
