@@ -10,12 +10,20 @@ export const isTemporary = (name: string): boolean => /^\..+\.\d+\.(tmp|old)$/.t
 
 /** E_IO where writing or renaming fails; the old file, if any, is then untouched. */
 export async function writeWhole(path: string, data: string | Uint8Array): Promise<void> {
+  await writeWholePiecewise(path, (write) => write(data))
+}
+
+/** As `writeWhole`, for what is made piece by piece: the pieces that `fill` writes follow one another. */
+export async function writeWholePiecewise(
+  path: string,
+  fill: (write: (piece: string | Uint8Array) => Promise<void>) => Promise<void>
+): Promise<void> {
   const temporary = temporaryName(path)
   try {
     await mkdir(dirname(path), { recursive: true })
     const file = await open(temporary, 'w')
     try {
-      await file.writeFile(data)
+      await fill((piece) => file.writeFile(piece))
       await file.sync()
     } finally {
       await file.close()
