@@ -60,9 +60,6 @@ class Device {
   std::map<std::type_index, std::shared_ptr<void>> states_;
 };
 
-// E_CUDA, for ops that have no CUDA kernel.
-void require_cpu(const Device& device, const char* op);
-
 struct CudaDeviceInfo {
   std::string name;
   size_t memory;     // bytes

@@ -1,0 +1,281 @@
+#include "ops/matmul.h"
+
+#include <cstring>
+
+#include "harness.h"
+#include "ops/matmul_dnnl.h"
+#include "ops/matmul_reference.h"
+
+namespace vlm2vec::test {
+
+namespace {
+
+using Numbers = std::vector<double>;
+
+struct Sizes {
+  int64_t M, N, K;
+};
+
+// One, primes, one less and one more than our tiles (12 x 32, 6 x 16, 4 x 8), blocks of 256 and waves of 240 and 512.
+const Sizes kSizes[] = {{1, 1, 1},     {5, 7, 13},    {12, 32, 256}, {11, 31, 255}, {13, 33, 257},
+                        {241, 17, 65}, {513, 40, 24}, {3, 8, 1536},  {2, 300, 8}};
+
+struct Types {
+  DType in, out;
+};
+const Types kTypes[] = {{DType::F32, DType::F32}, {DType::BF16, DType::F32}, {DType::BF16, DType::BF16}};
+
+std::string title(const char* what, const Sizes& s, const Types& t) {
+  return text(what, " M=", s.M, " N=", s.N, " K=", s.K, " ", name_of(t.in), " to ", name_of(t.out));
+}
+
+Numbers sum_of(const Numbers& a, const Numbers& b) {
+  Numbers result = a;
+  for (size_t i = 0; i < a.size(); ++i) result[i] += b[i];
+  return result;
+}
+
+void check_forward(Tensors& t, const Sizes& s, const Types& types) {
+  const Tensor x = t.random(types.in, {s.M, s.K}), w = t.random(types.in, {s.N, s.K}), b = t.random(DType::F32, {s.N});
+  const Weight weight(w);
+  const Numbers bias = read(b);
+  for (const bool with_bias : {false, true}) {
+    Numbers expected(size_t(s.M * s.N));
+    matmul_forward_reference(expected.data(), read(x).data(), read(w).data(), with_bias ? bias.data() : nullptr, s.M, s.N,
+                             s.K);
+    const Tensor out = t.output(types.out, {s.M, s.N});
+    matmul_forward(out, x, weight, with_bias ? b : Tensor());
+    expect_near(title("out", s, types), out, expected, bound_for(types.out, expected));
+    if (types.out != DType::F32) continue;
+    const Tensor sum = t.random(DType::F32, {s.M, s.N});
+    const Numbers before = read(sum);
+    matmul_forward(sum, x, weight, with_bias ? b : Tensor(), true);
+    expect_near(title("out +=", s, types), sum, sum_of(before, expected), 1e-12);
+  }
+}
+
+void check_backward_x(Tensors& t, const Sizes& s, const Types& types) {
+  const Tensor dout = t.random(types.in, {s.M, s.N}), w = t.random(types.in, {s.N, s.K});
+  const Weight weight(w);
+  Numbers expected(size_t(s.M * s.K));
+  matmul_backward_x_reference(expected.data(), read(dout).data(), read(w).data(), s.M, s.N, s.K);
+  const Tensor dx = t.output(types.out, {s.M, s.K});
+  matmul_backward_x(dx, dout, weight);
+  expect_near(title("dx", s, types), dx, expected, bound_for(types.out, expected));
+  if (types.out != DType::F32) return;
+  const Tensor sum = t.random(DType::F32, {s.M, s.K});
+  const Numbers before = read(sum);
+  matmul_backward_x(sum, dout, weight, true);
+  expect_near(title("dx +=", s, types), sum, sum_of(before, expected), 1e-12);
+}
+
+void check_backward_weight(Tensors& t, const Sizes& s, const Types& types) {
+  const Tensor dout = t.random(types.in, {s.M, s.N}), x = t.random(types.in, {s.M, s.K});
+  const Tensor dweight = t.random(DType::F32, {s.N, s.K}), dbias = t.random(DType::F32, {s.N});
+  Numbers dw = read(dweight), db = read(dbias);
+  for (int repeat = 0; repeat < 2; ++repeat) {  // the second time without bias
+    matmul_backward_weight_reference(dw.data(), repeat ? nullptr : db.data(), read(dout).data(), read(x).data(), s.M, s.N,
+                                     s.K);
+    matmul_backward_weight(dweight, repeat ? Tensor() : dbias, dout, x);
+    expect_near(title("dweight", s, types), dweight, dw, 1e-12);
+    expect_near(title("dbias", s, types), dbias, db, 1e-12);
+  }
+}
+
+void check_products(Tensors& t) {
+  for (const Sizes& sizes : kSizes)
+    for (const Types& types : kTypes) {
+      check_forward(t, sizes, types);
+      check_backward_x(t, sizes, types);
+      if (types.out == DType::F32) check_backward_weight(t, sizes, types);
+    }
+}
+
+// Each of `rows` rows of the products in a batch, against the row alone, in other batches and at other places.
+void check_rows(Tensors& t, Types types) {
+  const int64_t M = 61, N = 70, K = 300;
+  const Tensor x = t.random(types.in, {M, K}), dout = t.random(types.in, {M, N});
+  const Tensor w = t.random(types.in, {N, K}), bias = t.random(DType::F32, {N});
+  const Weight weight(w);
+  const Tensor out = t.output(types.out, {M, N}), dx = t.output(types.out, {M, K});
+  matmul_forward(out, x, weight, bias);
+  matmul_backward_x(dx, dout, weight);
+  const Sizes parts[] = {{0, 1, 0}, {1, 1, 0}, {60, 1, 0}, {7, 2, 0}, {5, 13, 0}, {14, 47, 0}, {1, 60, 0}};
+  for (const auto& [first, count, unused] : parts) {
+    const Tensor part = t.output(types.out, {count, N}), dpart = t.output(types.out, {count, K});
+    matmul_forward(part, x.slice(first, count), weight, bias);
+    matmul_backward_x(dpart, dout.slice(first, count), weight);
+    expect_same_bits(text("out rows ", first, " + ", count), part, out.slice(first, count));
+    expect_same_bits(text("dx rows ", first, " + ", count), dpart, dx.slice(first, count));
+  }
+}
+
+std::vector<uint8_t> product_bits(Tensors& t, DType type) {
+  const int64_t M = 133, N = 71, K = 290;
+  const Tensor x = t.random(type, {M, K}), dout = t.random(type, {M, N}), w = t.random(type, {N, K});
+  const Weight weight(w);
+  const Tensor out = t.output(type, {M, N}), dx = t.output(type, {M, K});
+  const Tensor dw = t.zeros(DType::F32, {N, K}), db = t.zeros(DType::F32, {N});
+  matmul_forward(out, x, weight, Tensor());
+  matmul_backward_x(dx, dout, weight);
+  matmul_backward_weight(dw, db, dout, x);
+  std::vector<uint8_t> all;
+  for (const Tensor& result : {out, dx, dw, db}) {
+    const auto part = bits(result);
+    all.insert(all.end(), part.begin(), part.end());
+  }
+  return all;
+}
+
+struct OwnKernels {
+  explicit OwnKernels(Device& device) : dnnl(device.state<DnnlMatmul>()), before(dnnl.disabled) { dnnl.disabled = true; }
+  ~OwnKernels() { dnnl.disabled = before; }
+  DnnlMatmul& dnnl;
+  bool before;
+};
+
+void check_gradients() {
+  const Sizes s = {3, 4, 5};
+  const Numbers x = random_numbers(s.M * s.K, 1), w = random_numbers(s.N * s.K, 2), b = random_numbers(s.N, 3);
+  const Numbers dout = random_numbers(s.M * s.N, 4);
+  const auto loss = [&](const Numbers& x, const Numbers& w, const Numbers& b) {
+    Numbers out(dout.size());
+    matmul_forward_reference(out.data(), x.data(), w.data(), b.data(), s.M, s.N, s.K);
+    return dot(out, dout);
+  };
+  Numbers dx(x.size()), dw(w.size()), db(b.size());
+  matmul_backward_x_reference(dx.data(), dout.data(), w.data(), s.M, s.N, s.K);
+  matmul_backward_weight_reference(dw.data(), db.data(), dout.data(), x.data(), s.M, s.N, s.K);
+  expect_gradient("dx", [&](const Numbers& at) { return loss(at, w, b); }, x, dx);
+  expect_gradient("dweight", [&](const Numbers& at) { return loss(x, at, b); }, w, dw);
+  expect_gradient("dbias", [&](const Numbers& at) { return loss(x, w, at); }, b, db);
+}
+
+void check_packed_copy(Tensors& t) {
+  const Tensor x = t.random(DType::F32, {9, 40}), w = t.random(DType::F32, {50, 40});
+  const Tensor before = t.output(DType::F32, {9, 50}), after = t.output(DType::F32, {9, 50});
+  const Tensor dbefore = t.output(DType::F32, {9, 40}), dafter = t.output(DType::F32, {9, 40});
+  Weight weight(w);
+  expect(weight.packed_bytes() == 0, "a copy was made before it was needed");
+  weight.pack();
+  expect(weight.packed_bytes() >= w.bytes(), "pack made no copy");
+  matmul_forward(before, x, weight, Tensor());
+  matmul_backward_x(dbefore, before, weight);
+  std::vector<float> saved(size_t(w.size()));
+  std::memcpy(saved.data(), w.data, w.bytes());
+  for (float& value : saved) value *= 2;
+  std::memset(w.data, 0xff, w.bytes());
+  matmul_forward(after, x, weight, Tensor());
+  expect_same_bits("out from the packed copy alone", before, after);
+  std::memcpy(w.data, saved.data(), w.bytes());
+  weight.invalidate();
+  matmul_forward(after, x, weight, Tensor());
+  matmul_backward_x(dafter, before, weight);
+  Numbers doubled = read(before), ddoubled = read(dbefore);
+  for (double& value : doubled) value *= 2;
+  for (double& value : ddoubled) value *= 2;
+  expect_near("out after the values changed", after, doubled, 0);
+  expect_near("dx after the values changed", dafter, ddoubled, 0);
+}
+
+void check_unaligned(Tensors& t) {
+  for (const DType type : {DType::F32, DType::BF16}) {
+    const Tensor x = t.random(type, {9, 40}), w = t.random(type, {50, 40}), bytes = t.output(DType::U8, {16000});
+    const Tensor out = t.output(DType::F32, {9, 50}), dx = t.output(DType::F32, {9, 40}), dout = t.random(type, {9, 50});
+    const Tensor out1 = t.output(DType::F32, {9, 50}), dx1 = t.output(DType::F32, {9, 40});
+    Tensor shifted = w;
+    shifted.data = bytes.as<uint8_t>() + 1;
+    std::memcpy(shifted.data, w.data, w.bytes());
+    const Weight aligned(w), unaligned(shifted);
+    matmul_forward(out, x, aligned, Tensor());
+    matmul_forward(out1, x, unaligned, Tensor());
+    expect_same_bits("out", out, out1);
+    matmul_backward_x(dx, dout, aligned);
+    matmul_backward_x(dx1, dout, unaligned);
+    expect_same_bits("dx", dx, dx1);
+  }
+}
+
+void check_no_rows(Tensors& t) {
+  const Tensor x = t.zeros(DType::F32, {0, 4}), out = t.output(DType::F32, {0, 3});
+  const Tensor w = t.random(DType::F32, {3, 4}), dw = t.random(DType::F32, {3, 4}), db = t.random(DType::F32, {3});
+  const Numbers dw_before = read(dw), db_before = read(db);
+  const Weight weight(w);
+  matmul_forward(out, x, weight, Tensor());
+  matmul_backward_x(x, out, weight);
+  matmul_backward_weight(dw, db, out, x);
+  expect_near("dweight", dw, dw_before, 0);
+  expect_near("dbias", db, db_before, 0);
+}
+
+void check_errors(Tensors& t) {
+  const Tensor x = t.random(DType::F32, {2, 4}), out = t.output(DType::F32, {2, 3}), w = t.random(DType::F32, {3, 4});
+  const Tensor half = t.random(DType::BF16, {2, 4}), half_out = t.output(DType::BF16, {2, 3});
+  const Weight weight(w);
+  const Tensor none;
+  expect_error("E_SHAPE", {"matmul_forward", "x (2, 3)", "(3, 4)"}, [&] { matmul_forward(out, out, weight, none); });
+  expect_error("E_SHAPE", {"x (2, 4) bf16"}, [&] { matmul_forward(out, half, weight, none); });
+  expect_error("E_SHAPE", {"out (2, 4)"}, [&] { matmul_forward(x, x, weight, none); });
+  expect_error("E_SHAPE", {"bias"}, [&] { matmul_forward(out, x, weight, t.random(DType::F32, {4})); });
+  expect_error("E_SHAPE", {"accumulate"}, [&] { matmul_forward(half_out, x, weight, none, true); });
+  expect_error("E_SHAPE", {"x (2, 3)", "dense"},
+               [&] { matmul_forward(out, t.random(DType::F32, {2, 3}, 1, 5), weight, none); });
+  expect_error("E_SHAPE", {"matmul_backward_x", "dout (2, 4)"}, [&] { matmul_backward_x(x, x, weight); });
+  expect_error("E_SHAPE", {"matmul_backward_x", "dx (2, 3)"}, [&] { matmul_backward_x(out, out, weight); });
+  expect_error("E_SHAPE", {"matmul_backward_weight", "dweight (3, 4)"}, [&] { matmul_backward_weight(w, none, x, out); });
+  expect_error("E_SHAPE", {"dout (3, 4)"}, [&] { matmul_backward_weight(w, none, w, x); });
+  expect_error("E_SHAPE", {"weight"}, [&] { Weight(t.random(DType::F32, {3})); });
+}
+
+const Cases cases(
+    "matmul",
+    {
+        {"the backward formulas agree with differences of the forward one", [] { check_gradients(); }},
+        {"products agree with the reference", Backends::CpuAndCuda, [](Tensors& t) { check_products(t); }},
+        {"products by our own kernels agree with the reference", Backends::Cpu,
+         [](Tensors& t) {
+           const OwnKernels own(t.device());
+           check_products(t);
+         }},
+        {"a row has the same bits alone, in any batch and at any place", Backends::Cpu,
+         [](Tensors& t) {
+           for (const Types& types : kTypes) check_rows(t, types);
+           const OwnKernels own(t.device());
+           for (const Types& types : kTypes) check_rows(t, types);
+         }},
+        {"results do not depend on the number of threads", Backends::Cpu,
+         [](Tensors& t) {
+           for (const DType type : {DType::F32, DType::BF16}) {
+             const auto run = [type](Tensors& other) { return product_bits(other, type); };
+             expect_same_bits_for_any_threads(name_of(type), t.device().isa(), run);
+             const auto own = [type](Tensors& other) {
+               const OwnKernels own(other.device());
+               return product_bits(other, type);
+             };
+             expect_same_bits_for_any_threads(text("own kernels, ", name_of(type)), t.device().isa(), own);
+           }
+         }},
+        {"oneDNN computes where the machine has AVX-512, and is left alone for lesser sets", Backends::Cpu,
+         [](Tensors& t) {
+           const bool taken = t.device().state<DnnlMatmul>().packed_layout(Product::Forward, 64, 48, DType::F32);
+           expect(taken == (t.device().isa() == detect_isa() && detect_isa() >= Isa::Avx512), "taken: ", taken);
+         }},
+        {"pack makes the copy that forward reads, invalidate remakes it", Backends::Cpu,
+         [](Tensors& t) {
+           check_packed_copy(t);
+           const OwnKernels own(t.device());
+           check_packed_copy(t);
+         }},
+        {"weights may lie at any address", Backends::Cpu,
+         [](Tensors& t) {
+           check_unaligned(t);
+           const OwnKernels own(t.device());
+           check_unaligned(t);
+         }},
+        {"no rows are no work", Backends::CpuAndCuda, [](Tensors& t) { check_no_rows(t); }},
+        {"refuses sizes and types that do not fit", Backends::Cpu, [](Tensors& t) { check_errors(t); }},
+    });
+
+}  // namespace
+
+}  // namespace vlm2vec::test
