@@ -1,0 +1,107 @@
+/** The engine is replaced by a linear model and a plain loss, so that the algorithm stands alone. */
+import { beforeEach, describe, expect, it, vi } from 'vitest'
+import type { Batch, ChunkPlace, ContrastiveLossInput, NativeTrainer } from '../../../src/native.js'
+import type { PreparedItem } from '../../../src/preprocess/prepared.js'
+import { contrastOf } from '../../../src/train/contrast.js'
+import { accumulateGradients } from '../../../src/train/grad-cache.js'
+
+const DIMENSION = 2
+const losses: ContrastiveLossInput[] = []
+let loss = 0.5
+
+vi.mock('../../../src/native.js', () => ({
+  native: () => ({
+    contrastiveLoss: (input: ContrastiveLossInput) => {
+      losses.push(input)
+      // Every embedding's gradient names it: row number, times 10 for targets.
+      const rows = (values: Float32Array, factor: number) => values.map((_, i) => factor * (Math.floor(i / DIMENSION) + 1))
+      return Promise.resolve({ loss, dTemperature: 0, dQueries: rows(input.queries, 1), dTargets: rows(input.targets, 10) })
+    }
+  })
+}))
+
+const item = (token: number, length = 1): PreparedItem => ({
+  prompt: '',
+  tokens: new Int32Array(length).fill(token),
+  positions: new Int32Array(3 * length),
+  visuals: token === 3 ? [{ kind: 'image', grid: [1, 2, 2], patches: new Float32Array(4 * 3) }] : [],
+  contentKey: String(token)
+})
+const rows = [1, 2, 3].map((n) => ({ query: item(n, n), positives: [item(10 * n)], negatives: [] }))
+
+class LinearTrainer {
+  readonly calls: { kind: string; place: ChunkPlace; firsts: number[]; gradients?: number[] }[] = []
+
+  embed(batch: Batch, place: ChunkPlace): Promise<Float32Array> {
+    this.calls.push({ kind: 'embed', place, firsts: firstsOf(batch) })
+    return Promise.resolve(Float32Array.from(firstsOf(batch).flatMap((first) => [first, -first])))
+  }
+
+  backward(batch: Batch, dEmbeddings: Float32Array, place: ChunkPlace): Promise<void> {
+    this.calls.push({ kind: 'backward', place, firsts: firstsOf(batch), gradients: [...dEmbeddings] })
+    return Promise.resolve()
+  }
+}
+
+const firstsOf = ({ tokens, seqStarts }: Batch): number[] => [...seqStarts.subarray(0, -1)].map((start) => tokens[start]!)
+
+async function step(chunkSize: number, duplicates: 'mask' | 'keep' = 'keep') {
+  const trainer = new LinearTrainer()
+  const options = { chunkSize, temperature: 0.1, device: 'cpu', threads: 1 }
+  const result = await accumulateGradients(trainer as unknown as NativeTrainer, contrastOf(rows, duplicates), 7, options)
+  return { result, calls: trainer.calls }
+}
+
+beforeEach(() => {
+  losses.length = 0
+  loss = 0.5
+})
+
+describe('accumulateGradients', () => {
+  it('embeds all chunks, computes one loss over the whole batch, then goes back through all chunks', async () => {
+    const { result, calls } = await step(4)
+    expect(calls.map(({ kind, firsts }) => [kind, firsts])).toEqual([
+      ['embed', [1, 2, 3, 10]],
+      ['embed', [20, 30]],
+      ['backward', [1, 2, 3, 10]],
+      ['backward', [20, 30]]
+    ])
+    expect(result).toEqual({ loss: 0.5, tokens: 9 })
+    expect(losses).toHaveLength(1)
+    expect([...losses[0]!.queries]).toEqual([1, -1, 2, -2, 3, -3])
+    expect([...losses[0]!.targets]).toEqual([10, -10, 20, -20, 30, -30])
+  })
+
+  it.each([1, 2, 4, 6, 100])('gives every sequence its own gradient with chunks of %i', async (chunkSize) => {
+    const { calls } = await step(chunkSize)
+    const backward = calls.filter(({ kind }) => kind === 'backward')
+    expect(backward.flatMap(({ firsts }) => firsts)).toEqual([1, 2, 3, 10, 20, 30])
+    expect(backward.flatMap(({ gradients }) => gradients)).toEqual([1, 1, 2, 2, 3, 3, 10, 10, 20, 20, 30, 30])
+  })
+
+  it('places each chunk by its first token and patch in the whole batch, the same way both times', async () => {
+    const { calls } = await step(2)
+    expect(calls.slice(0, 3).map(({ place }) => place)).toEqual([
+      { step: 7, chunk: 0, firstToken: 0, firstPatch: 0 },
+      { step: 7, chunk: 1, firstToken: 3, firstPatch: 0 },
+      { step: 7, chunk: 2, firstToken: 7, firstPatch: 4 }
+    ])
+    expect(calls.slice(3).map(({ place }) => place)).toEqual(calls.slice(0, 3).map(({ place }) => place))
+  })
+
+  it('passes ids of contents on only when duplicates are masked', async () => {
+    await step(4, 'mask')
+    await step(4, 'keep')
+    expect([...losses[0]!.targetIds!]).toEqual([0, 1, 2])
+    expect(losses[1]).not.toHaveProperty('targetIds')
+  })
+
+  it.each([NaN, Infinity])('stops at a loss of %d before anything goes backward', async (value) => {
+    loss = value
+    const trainer = new LinearTrainer()
+    const options = { chunkSize: 2, temperature: 0.1, device: 'cpu', threads: 1 }
+    const failing = accumulateGradients(trainer as unknown as NativeTrainer, contrastOf(rows, 'keep'), 7, options)
+    await expect(failing).rejects.toMatchObject({ code: 'E_NUMERIC', message: expect.stringContaining('step 7') })
+    expect(trainer.calls.every(({ kind }) => kind === 'embed')).toBe(true)
+  })
+})
