@@ -20,6 +20,8 @@ void Batch::check(const ModelConfig& config) const {
     patches_expected += t * h * w;
   }
   require(patches_expected == patch_count, code, "the grids name ", patches_expected, " patches, the batch holds ", patch_count);
+  require(patch_count == 0 || patch_values == config.vision.patch_values(), code, "a patch holds ", patch_values,
+          " numbers, expected ", config.vision.patch_values());
   int64_t placeholders = 0;
   for (int64_t t = 0; t < token_count; ++t)
     placeholders += tokens[t] == config.image_token || tokens[t] == config.video_token;

@@ -13,6 +13,7 @@ struct Batch {
   const float* patches = nullptr;       // (P, PD)
   const int32_t* grids = nullptr;       // (I, 3)
   int64_t token_count = 0, sequence_count = 0, patch_count = 0, image_count = 0;
+  int64_t patch_values = 0;  // PD, as the array has it
 
   // E_BATCH unless the arrays fit each other and the model: sequences not empty, as many placeholders as features.
   void check(const ModelConfig& config) const;
