@@ -10,20 +10,27 @@ export const isTemporary = (name: string): boolean => /^\..+\.\d+\.(tmp|old)$/.t
 
 /** E_IO where writing or renaming fails; the old file, if any, is then untouched. */
 export async function writeWhole(path: string, data: string | Uint8Array): Promise<void> {
-  await writeWholePiecewise(path, (write) => write(data))
+  await writeWholePiecewise(path, ({ append }) => append(data))
 }
 
-/** As `writeWhole`, for what is made piece by piece: the pieces that `fill` writes follow one another. */
-export async function writeWholePiecewise(
-  path: string,
-  fill: (write: (piece: string | Uint8Array) => Promise<void>) => Promise<void>
-): Promise<void> {
+export interface Pieces {
+  /** Adds a piece at the end. */
+  append(piece: string | Uint8Array): Promise<void>
+  /** Overwrites bytes that were written before, such as a header that is known only at the end. */
+  overwrite(piece: Uint8Array, position: number): Promise<void>
+}
+
+/** As `writeWhole`, for what is made piece by piece. */
+export async function writeWholePiecewise(path: string, fill: (pieces: Pieces) => Promise<void>): Promise<void> {
   const temporary = temporaryName(path)
   try {
     await mkdir(dirname(path), { recursive: true })
     const file = await open(temporary, 'w')
     try {
-      await fill((piece) => file.writeFile(piece))
+      await fill({
+        append: (piece) => file.writeFile(piece),
+        overwrite: async (piece, position) => void (await file.write(piece, 0, piece.length, position))
+      })
       await file.sync()
     } finally {
       await file.close()
