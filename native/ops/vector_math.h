@@ -7,8 +7,9 @@
 //     store(out + c, exp(load(x + c, n)), n);                 // the missing lanes are read as 0 and not written
 //   }
 //
-// exp, tanh and erf are minimax polynomials (Remez); the largest errors are asserted in test/native/cases/vector_math.cpp.
-// For kernels only: everything here is static and lives in the namespace of its instruction set.
+// exp, tanh and erf are minimax polynomials (Remez); the largest errors are asserted in
+// test/native/cases/vector_math.cpp. For kernels only: everything here is static and lives in the namespace of its
+// instruction set.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -43,21 +44,27 @@ static inline Floats splat(float x) { return Floats{} + x; }
 
 static inline Floats load(const float* from, int n) {
   Floats x = {};
-  if (n == kLanes) std::memcpy(&x, from, sizeof x);
-  else std::memcpy(&x, from, size_t(n) * sizeof(float));
+  if (n == kLanes)
+    std::memcpy(&x, from, sizeof x);
+  else
+    std::memcpy(&x, from, size_t(n) * sizeof(float));
   return x;
 }
 
 static inline Floats load(const bf16* from, int n) {
   Halves x = {};
-  if (n == kLanes) std::memcpy(&x, from, sizeof x);
-  else std::memcpy(&x, from, size_t(n) * sizeof(bf16));
+  if (n == kLanes)
+    std::memcpy(&x, from, sizeof x);
+  else
+    std::memcpy(&x, from, size_t(n) * sizeof(bf16));
   return (Floats)(__builtin_convertvector(x, Words) << 16);
 }
 
 static inline void store(float* to, Floats x, int n) {
-  if (n == kLanes) std::memcpy(to, &x, sizeof x);
-  else std::memcpy(to, &x, size_t(n) * sizeof(float));
+  if (n == kLanes)
+    std::memcpy(to, &x, sizeof x);
+  else
+    std::memcpy(to, &x, size_t(n) * sizeof(float));
 }
 
 // Rounds to nearest even; NaN stays NaN (core/dtype.h).
@@ -66,8 +73,10 @@ static inline void store(bf16* to, Floats x, int n) {
   const Words rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
   const Words wide = (bits & 0x7fffffffu) > 0x7f800000u ? (bits >> 16) | 0x40u : rounded;
   const Halves y = __builtin_convertvector(wide, Halves);
-  if (n == kLanes) std::memcpy(to, &y, sizeof y);
-  else std::memcpy(to, &y, size_t(n) * sizeof(bf16));
+  if (n == kLanes)
+    std::memcpy(to, &y, sizeof y);
+  else
+    std::memcpy(to, &y, size_t(n) * sizeof(bf16));
 }
 
 // ---------------------------------------------------------------------------------------------------------------------

@@ -92,8 +92,10 @@ Tensor Tensors::make(DType dtype, std::initializer_list<int64_t> shape, int64_t 
   std::vector<uint8_t> image(span + 2 * kGuardBytes, kGuard);
   for (size_t r = 0; r < rows; ++r) {
     uint8_t* to = image.data() + kGuardBytes + r * step;
-    if (dense_bytes) std::memcpy(to, static_cast<const uint8_t*>(dense_bytes) + r * row, row);
-    else std::memset(to, kUnwritten, row);
+    if (dense_bytes)
+      std::memcpy(to, static_cast<const uint8_t*>(dense_bytes) + r * row, row);
+    else
+      std::memset(to, kUnwritten, row);
   }
   void* memory = device_.allocate(image.size());
   tensor.data = static_cast<uint8_t*>(memory) + kGuardBytes;
@@ -146,8 +148,8 @@ void Tensors::check_guards() const {
     const size_t end = image.size() - kGuardBytes;
     for (size_t i = 0; i < image.size(); ++i) {
       const bool element = i >= kGuardBytes && i < end && step > 0 && (i - kGuardBytes) % step < row;
-      expect(element || image[i] == kGuard, "guard word touched: tensor ", n + 1, " of the case, ", tensor, ", at byte ",
-             int64_t(i) - int64_t(kGuardBytes), " of ", end - kGuardBytes);
+      expect(element || image[i] == kGuard, "guard word touched: tensor ", n + 1, " of the case, ", tensor,
+             ", at byte ", int64_t(i) - int64_t(kGuardBytes), " of ", end - kGuardBytes);
     }
   }
 }
@@ -212,7 +214,8 @@ double bound_for(DType dtype, const std::vector<double>& expected) {
 void expect_same_bits(const std::string& name, const std::vector<uint8_t>& a, const std::vector<uint8_t>& b) {
   expect(a.size() == b.size(), name, ": ", a.size(), " and ", b.size(), " bytes");
   for (size_t i = 0; i < a.size(); ++i)
-    expect(a[i] == b[i], name, ": bits differ first at byte ", i, " of ", a.size(), ": ", int(a[i]), " and ", int(b[i]));
+    expect(a[i] == b[i], name, ": bits differ first at byte ", i, " of ", a.size(), ": ", int(a[i]), " and ",
+           int(b[i]));
 }
 
 void expect_same_bits(const std::string& name, Tensor a, Tensor b) { expect_same_bits(name, bits(a), bits(b)); }
@@ -226,8 +229,10 @@ void expect_same_bits_for_any_threads(const std::string& name, Isa isa,
     const std::vector<uint8_t> result = f(tensors);
     tensors.check_guards();
     expect(!result.empty(), name, ": nothing to compare");
-    if (threads == 1) first = result;
-    else expect_same_bits(text(name, ", 1 and ", threads, " threads"), first, result);
+    if (threads == 1)
+      first = result;
+    else
+      expect_same_bits(text(name, ", 1 and ", threads, " threads"), first, result);
   }
 }
 
@@ -247,7 +252,8 @@ void expect_error(const std::string& code, const std::function<void()>& f) { exp
 
 void expect_gradient(const std::string& name, const std::function<double(const std::vector<double>&)>& loss,
                      const std::vector<double>& x, const std::vector<double>& gradient, double bound, double eps) {
-  expect(x.size() == gradient.size() && !x.empty(), name, ": ", gradient.size(), " derivatives for ", x.size(), " inputs");
+  expect(x.size() == gradient.size() && !x.empty(), name, ": ", gradient.size(), " derivatives for ", x.size(),
+         " inputs");
   std::vector<double> at = x;
   double error = 0, size = 0, largest = -1, expected = 0;
   size_t worst = 0;
@@ -264,8 +270,8 @@ void expect_gradient(const std::string& name, const std::function<double(const s
     if (difference > largest) worst = i, largest = difference, expected = slope;
   }
   const double relative = std::sqrt(error / size);
-  expect(relative <= bound, name, ": gradient off by ", relative, " > ", bound, "; worst at [", worst, "]: ",
-         gradient[worst], ", by differences ", expected);
+  expect(relative <= bound, name, ": gradient off by ", relative, " > ", bound, "; worst at [", worst,
+         "]: ", gradient[worst], ", by differences ", expected);
 }
 
 std::vector<double> random_numbers(int64_t count, uint64_t stream, double scale) {

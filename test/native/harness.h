@@ -103,7 +103,8 @@ template <typename... Parts>
 double nmse(const std::vector<double>& actual, const std::vector<double>& expected);
 // Fails if the NMSE is not <= bound, with the worst element and its place.
 void expect_near(const std::string& name, Tensor actual, const std::vector<double>& expected, double bound);
-void expect_near(const std::string& name, const std::vector<double>& actual, const std::vector<double>& expected, double bound);
+void expect_near(const std::string& name, const std::vector<double>& actual, const std::vector<double>& expected,
+                 double bound);
 // |actual - expected| <= bound * max(|expected|, floor).
 void expect_close(const std::string& name, double actual, double expected, double relative, double floor = 0);
 // The bound that a kernel has to keep for this type: f32 1e-12; bf16 four times the NMSE of the rounded reference.

@@ -50,8 +50,10 @@ int main(int argc, char** argv) {
         const std::string suffix = backend.label.empty() ? "" : " [" + backend.label + "]";
         const std::string name = group.name + ": " + c.name + suffix;
         if (name.find(filter) == std::string::npos) return;
-        if (list) std::printf("%s\n", name.c_str());
-        else run(name, c, backend, counts);
+        if (list)
+          std::printf("%s\n", name.c_str());
+        else
+          run(name, c, backend, counts);
       });
   if (list) return 0;
   int skipped = 0;

@@ -31,51 +31,64 @@ void expect_ulps(const char* name, double ulps, double bound) {
   expect(ulps <= bound, name, ": off by ", ulps, " units of the last place > ", bound);
 }
 
-const Cases cases("vector_math", {
-    {"exp is within 2 units of the last place", [] {
-       expect_ulps("exp on [-87, 88.7]", largest_ulps(portable::exp, std::exp, -87, 88.7f), 2);
-       expect_ulps("exp on [-1, 1]", largest_ulps(portable::exp, std::exp, -1, 1), 2);
-       expect_ulps("exp on [-103.9, -87], denormal", largest_ulps(portable::exp, std::exp, -103.9f, -87), 2);
-     }},
-    {"exp is exact at 0, and overflows and underflows to the limits", [] {
-       const float inf = INFINITY;
-       expect(apply(portable::exp, 0) == 1, "e^0 = ", apply(portable::exp, 0));
-       expect(apply(portable::exp, inf) == inf && apply(portable::exp, 89) == inf && apply(portable::exp, 1e30f) == inf,
-              "e^inf = ", apply(portable::exp, inf), ", e^89 = ", apply(portable::exp, 89));
-       expect(apply(portable::exp, -inf) == 0 && apply(portable::exp, -1e30f) == 0, "e^-inf = ", apply(portable::exp, -inf));
-       expect(std::isnan(apply(portable::exp, NAN)), "e^NaN = ", apply(portable::exp, NAN));
-     }},
-    {"tanh is within 3 units of the last place", [] {
-       expect_ulps("tanh on [-12, 12]", largest_ulps(portable::tanh, std::tanh, -12, 12), 3);
-       expect_ulps("tanh on [-1, 1]", largest_ulps(portable::tanh, std::tanh, -1, 1), 3);
-       expect_ulps("tanh on [1e-30, 1e-3]", largest_ulps(portable::tanh, std::tanh, 1e-30f, 1e-3f), 3);
-       expect(apply(portable::tanh, -INFINITY) == -1 && std::isnan(apply(portable::tanh, NAN)), "tanh at its limits");
-     }},
-    {"erf is within 3 units of the last place", [] {
-       expect_ulps("erf on [-5, 5]", largest_ulps(portable::erf, std::erf, -5, 5), 3);
-       expect_ulps("erf on [-1, 1]", largest_ulps(portable::erf, std::erf, -1, 1), 3);
-       expect_ulps("erf on [1e-30, 1e-3]", largest_ulps(portable::erf, std::erf, 1e-30f, 1e-3f), 3);
-       expect(apply(portable::erf, -INFINITY) == -1 && std::isnan(apply(portable::erf, NAN)), "erf at its limits");
-     }},
-    {"a row's remaining lanes are neither read nor written", [] {
-       const float from[3] = {1, 2, 3};
-       float to[4] = {0, 0, 0, 7};
-       portable::store(to, portable::load(from, 3) * 2.0f, 3);
-       expect(to[0] == 2 && to[1] == 4 && to[2] == 6 && to[3] == 7, to[0], " ", to[1], " ", to[2], " ", to[3]);
-       expect(portable::sum(portable::load(from, 3)) == 6, "sum ", portable::sum(portable::load(from, 3)));
-       expect(portable::largest(portable::load(from, 3)) == 3, "largest ", portable::largest(portable::load(from, 3)));
-     }},
-    {"bf16 is rounded as core/dtype.h rounds it", [] {
-       for (int i = 0; i < 100000; ++i) {
-         uint32_t word = uint32_t(i) * 2654435761u;
-         if (i < 16) word = (i & 1 ? 0x7f800001u : 0x7f7fffffu) + uint32_t(i / 2) * 0x8000u;  // around infinity and NaN
-         float x;
-         std::memcpy(&x, &word, 4);
-         bf16 y[portable::kLanes];
-         portable::store(y, portable::splat(x), portable::kLanes);
-         expect(y[0].bits == to_bf16(x).bits, "bits ", word, ": ", y[0].bits, ", expected ", to_bf16(x).bits);
-       }
-     }},
-});
+const Cases cases(
+    "vector_math",
+    {
+        {"exp is within 2 units of the last place",
+         [] {
+           expect_ulps("exp on [-87, 88.7]", largest_ulps(portable::exp, std::exp, -87, 88.7f), 2);
+           expect_ulps("exp on [-1, 1]", largest_ulps(portable::exp, std::exp, -1, 1), 2);
+           expect_ulps("exp on [-103.9, -87], denormal", largest_ulps(portable::exp, std::exp, -103.9f, -87), 2);
+         }},
+        {"exp is exact at 0, and overflows and underflows to the limits",
+         [] {
+           const float inf = INFINITY;
+           expect(apply(portable::exp, 0) == 1, "e^0 = ", apply(portable::exp, 0));
+           expect(apply(portable::exp, inf) == inf && apply(portable::exp, 89) == inf &&
+                      apply(portable::exp, 1e30f) == inf,
+                  "e^inf = ", apply(portable::exp, inf), ", e^89 = ", apply(portable::exp, 89));
+           expect(apply(portable::exp, -inf) == 0 && apply(portable::exp, -1e30f) == 0,
+                  "e^-inf = ", apply(portable::exp, -inf));
+           expect(std::isnan(apply(portable::exp, NAN)), "e^NaN = ", apply(portable::exp, NAN));
+         }},
+        {"tanh is within 3 units of the last place",
+         [] {
+           expect_ulps("tanh on [-12, 12]", largest_ulps(portable::tanh, std::tanh, -12, 12), 3);
+           expect_ulps("tanh on [-1, 1]", largest_ulps(portable::tanh, std::tanh, -1, 1), 3);
+           expect_ulps("tanh on [1e-30, 1e-3]", largest_ulps(portable::tanh, std::tanh, 1e-30f, 1e-3f), 3);
+           expect(apply(portable::tanh, -INFINITY) == -1 && std::isnan(apply(portable::tanh, NAN)),
+                  "tanh at its limits");
+         }},
+        {"erf is within 3 units of the last place",
+         [] {
+           expect_ulps("erf on [-5, 5]", largest_ulps(portable::erf, std::erf, -5, 5), 3);
+           expect_ulps("erf on [-1, 1]", largest_ulps(portable::erf, std::erf, -1, 1), 3);
+           expect_ulps("erf on [1e-30, 1e-3]", largest_ulps(portable::erf, std::erf, 1e-30f, 1e-3f), 3);
+           expect(apply(portable::erf, -INFINITY) == -1 && std::isnan(apply(portable::erf, NAN)), "erf at its limits");
+         }},
+        {"a row's remaining lanes are neither read nor written",
+         [] {
+           const float from[3] = {1, 2, 3};
+           float to[4] = {0, 0, 0, 7};
+           portable::store(to, portable::load(from, 3) * 2.0f, 3);
+           expect(to[0] == 2 && to[1] == 4 && to[2] == 6 && to[3] == 7, to[0], " ", to[1], " ", to[2], " ", to[3]);
+           expect(portable::sum(portable::load(from, 3)) == 6, "sum ", portable::sum(portable::load(from, 3)));
+           expect(portable::largest(portable::load(from, 3)) == 3, "largest ",
+                  portable::largest(portable::load(from, 3)));
+         }},
+        {"bf16 is rounded as core/dtype.h rounds it",
+         [] {
+           for (int i = 0; i < 100000; ++i) {
+             uint32_t word = uint32_t(i) * 2654435761u;
+             if (i < 16)
+               word = (i & 1 ? 0x7f800001u : 0x7f7fffffu) + uint32_t(i / 2) * 0x8000u;  // around infinity and NaN
+             float x;
+             std::memcpy(&x, &word, 4);
+             bf16 y[portable::kLanes];
+             portable::store(y, portable::splat(x), portable::kLanes);
+             expect(y[0].bits == to_bf16(x).bits, "bits ", word, ": ", y[0].bits, ", expected ", to_bf16(x).bits);
+           }
+         }},
+    });
 
 }  // namespace
