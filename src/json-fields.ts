@@ -22,6 +22,10 @@ export class Fields {
     return this.object[key] !== undefined && this.object[key] !== null
   }
 
+  keys(): string[] {
+    return Object.keys(this.object)
+  }
+
   raw(key: string): unknown {
     return this.object[key]
   }

@@ -1,0 +1,134 @@
+/**
+ * Encoded pictures to RGB, as Pillow's `Image.open(...).convert('RGB')` gives it: alpha dropped and not blended, EXIF
+ * orientation and colour profiles ignored, the first frame of an animation, CMYK by Pillow's plain formula.
+ */
+import { readFile } from 'node:fs/promises'
+import { isAbsolute, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import sharp from 'sharp'
+import { Vlm2VecError } from '../errors.js'
+import type { ImageSource } from '../data/item.js'
+
+/** (height, width, 3) bytes. */
+export interface RgbImage {
+  width: number
+  height: number
+  data: Uint8Array
+}
+
+/** Pixels of a picture before resizing, at most: memory for three bytes each is needed. */
+export const DEFAULT_PIXEL_LIMIT = 256_000_000
+
+const FORMATS = new Set(['jpeg', 'png', 'webp', 'gif', 'tiff', 'heif', 'jp2'])
+
+/** The encoded bytes of a picture. E_IMAGE, naming `where` and the source: it cannot be read. */
+export async function readPicture(source: ImageSource, imageRoot: string, where: string): Promise<Uint8Array> {
+  if (source instanceof Uint8Array) return nonEmpty(source, `${where}: the picture given as bytes`)
+  const text = String(source)
+  const name = text.length > 200 ? `${text.slice(0, 60)}...` : text
+  if (/^data:/i.test(text)) return nonEmpty(dataUrlBytes(text, `${where}: ${name}`), `${where}: ${name}`)
+  if (/^[a-z][a-z0-9+.-]+:\/\//i.test(text) && !/^file:/i.test(text))
+    throw new Vlm2VecError(
+      'E_IMAGE',
+      `${where}: ${name}: only paths, file: and data: URLs are read. Download it first.`
+    )
+  const path = /^file:/i.test(text) ? fileUrlPath(text, where) : isAbsolute(text) ? text : join(imageRoot, text)
+  try {
+    return nonEmpty(await readFile(path), `${where}: ${path}`)
+  } catch (cause) {
+    if (cause instanceof Vlm2VecError) throw cause
+    const { code, message } = cause as NodeJS.ErrnoException
+    const reason = code === 'ENOENT' ? 'no such file; paths are relative to --image-root' : message
+    throw new Vlm2VecError('E_IMAGE', `${where}: picture ${path}: ${reason}.`, { cause })
+  }
+}
+
+function nonEmpty(bytes: Uint8Array, name: string): Uint8Array {
+  if (bytes.length === 0) throw new Vlm2VecError('E_IMAGE', `${name} is empty.`)
+  return bytes
+}
+
+function dataUrlBytes(url: string, name: string): Uint8Array {
+  const comma = url.indexOf(',')
+  if (comma < 0) throw new Vlm2VecError('E_IMAGE', `${name}: a data: URL without a comma.`)
+  const payload = url
+    .slice(comma + 1)
+    .replace(/%([0-9a-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)))
+  return Buffer.from(payload, /;base64$/i.test(url.slice(0, comma)) ? 'base64' : 'latin1')
+}
+
+function fileUrlPath(url: string, where: string): string {
+  try {
+    return fileURLToPath(url)
+  } catch (cause) {
+    throw new Vlm2VecError('E_IMAGE', `${where}: ${url}: not a file: URL of this machine.`, { cause })
+  }
+}
+
+/** E_IMAGE, naming `name`: not a picture, truncated or damaged, or larger than the limit. */
+export async function decodePicture(
+  bytes: Uint8Array,
+  { name, pixelLimit = DEFAULT_PIXEL_LIMIT }: { name: string; pixelLimit?: number | undefined }
+): Promise<RgbImage> {
+  // Warnings (as of stray bytes between JPEG markers) are tolerated as Pillow tolerates them; truncation is not.
+  const image = sharp(bytes, { failOn: 'error', limitInputPixels: false, ignoreIcc: true })
+  const metadata = await image.metadata().catch((cause: unknown) => {
+    throw new Vlm2VecError('E_IMAGE', `${name}: not a picture, or its header is damaged (${reasonOf(cause)}).`, {
+      cause
+    })
+  })
+  const { width, height, format, space, depth, channels } = metadata
+  if (!FORMATS.has(format))
+    throw new Vlm2VecError('E_IMAGE', `${name}: pictures in ${format} are not read; convert it to PNG or JPEG.`)
+  if (width * height > pixelLimit)
+    throw new Vlm2VecError(
+      'E_IMAGE',
+      `${name}: the picture has ${width} x ${height} pixels, more than the limit of ${pixelLimit}. Make it smaller, or raise the limit.`
+    )
+  const gray16 = depth === 'ushort' && channels === 1
+  if (space === 'cmyk') image.pipelineColourspace('cmyk').toColourspace('cmyk')
+  if (gray16) image.toColourspace('grey16')
+  const { data, info } = await image
+    .raw({ depth: gray16 ? 'ushort' : 'uchar' })
+    .toBuffer({ resolveWithObject: true })
+    .catch((cause: unknown) => {
+      throw new Vlm2VecError('E_IMAGE', `${name}: the picture is truncated or damaged (${reasonOf(cause)}).`, { cause })
+    })
+  const pixels = gray16 ? clippedGray(data) : data
+  return {
+    width: info.width,
+    height: info.height,
+    data: toRgb(pixels, info.width * info.height, space === 'cmyk' ? 'cmyk' : info.channels)
+  }
+}
+
+const reasonOf = (cause: unknown): string => (cause as Error).message.trim().split('\n')[0]!
+
+/** Pillow (12.3) clips 16-bit gray to 255; of 16-bit colours it takes the high byte, as sharp does. */
+function clippedGray(data: Buffer): Uint8Array {
+  const values = new Uint16Array(data.buffer, data.byteOffset, data.length / 2)
+  return Uint8Array.from(values, (value) => Math.min(value, 255))
+}
+
+/** Samples of 1 (gray), 2 (gray, alpha), 3, 4 (RGB, alpha) channels or CMYK to RGB. */
+function toRgb(from: Uint8Array, count: number, kind: number | 'cmyk'): Uint8Array {
+  if (kind === 3) return from
+  const to = new Uint8Array(3 * count)
+  if (kind === 'cmyk') {
+    for (let i = 0; i < count; i++) {
+      const white = 255 - from[4 * i + 3]!
+      for (let c = 0; c < 3; c++) {
+        const product = from[4 * i + c]! * white + 128 // of two bytes, divided by 255 with rounding
+        to[3 * i + c] = white - ((product + (product >> 8)) >> 8)
+      }
+    }
+    return to
+  }
+  const gray = kind < 3
+  for (let i = 0; i < count; i++) {
+    to[3 * i] = from[kind * i]!
+    to[3 * i + 1] = from[kind * i + (gray ? 0 : 1)]!
+    to[3 * i + 2] = from[kind * i + (gray ? 0 : 2)]!
+  }
+  return to
+}

@@ -1,0 +1,170 @@
+/** Items to model inputs: the prompt, its tokens with placeholders expanded, their positions, and the patches of pictures. */
+import { createHash } from 'node:crypto'
+import { Vlm2VecError } from '../errors.js'
+import type { Item } from '../data/item.js'
+import { readModelConfig, type ModelConfig } from '../model/config.js'
+import type { Augmentation } from './augment.js'
+import { ChatTemplate } from './chat-template.js'
+import { ropePositions, type VisualRun } from './positions.js'
+import type { PreparedItem } from './prepared.js'
+import { assemblePrompt, type Placeholders } from './prompt.js'
+import { resolveSettings, type ProcessorOptions, type ProcessorSettings } from './settings.js'
+import { Tokenizer } from './tokenizer.js'
+import { patchesOf, readVisual, sizeVisual, type SizedVisual, type VisualPlace } from './visuals.js'
+
+export interface ItemPlace {
+  /** folder that relative paths of pictures start from */
+  imageRoot: string
+  /** for messages: 'items.jsonl: record 3' */
+  label: string
+  keepResized?: boolean
+  augment?: Augmentation | undefined
+}
+
+export class Processor {
+  private constructor(
+    readonly config: ModelConfig,
+    readonly settings: ProcessorSettings,
+    readonly tokenizer: Tokenizer,
+    private readonly placeholders: Placeholders,
+    private readonly chatTemplate: ChatTemplate | undefined
+  ) {}
+
+  /** E_MODEL: config, tokenizer or processor files that are missing or not supported. E_OPTION: options that don't fit. */
+  static async load(directory: string, options: ProcessorOptions = {}): Promise<Processor> {
+    const config = await readModelConfig(directory)
+    const settings = await resolveSettings(directory, config, options)
+    const tokenizer = await Tokenizer.load(directory)
+    const chatTemplate = settings.prompt === 'chat' ? await ChatTemplate.load(directory) : undefined
+    if (settings.prompt === 'chat' && !chatTemplate)
+      throw new Vlm2VecError(
+        'E_MODEL',
+        `${directory}: no chat template (chat_template.jinja, chat_template.json or tokenizer_config.json), which the prompt ` +
+          '"chat" needs. Use "raw".'
+      )
+    return new Processor(config, settings, tokenizer, placeholdersOf(tokenizer, config), chatTemplate)
+  }
+
+  /** E_DATA: nothing to embed, wrong placeholders, too long. E_IMAGE: a picture that cannot be read or is refused. */
+  async prepare(item: Item, { imageRoot, label, keepResized = false, augment }: ItemPlace): Promise<PreparedItem> {
+    const prompt = assemblePrompt(
+      item,
+      {
+        style: this.settings.prompt,
+        placeholders: this.placeholders,
+        instruction: this.settings.instruction,
+        chatTemplate: this.chatTemplate
+      },
+      label
+    )
+    const ids = await this.tokenizer.encode(prompt.text)
+    this.checkIds(ids, item, label)
+    const place = (index: number): VisualPlace => ({ imageRoot, where: label, augment, index })
+
+    const ordered = this.inPromptOrder(ids, item, prompt.imageOrder)
+    const encoded = await Promise.all(ordered.map((visual, index) => readVisual(visual, place(index))))
+    const sized = await Promise.all(
+      encoded.map((visual, index) => sizeVisual(visual, this.config, this.settings, place(index)))
+    )
+    const { tokens, runs } = this.expand(ids, sized, label)
+    const visuals = await Promise.all(sized.map((each) => patchesOf(each, this.config, this.settings, keepResized)))
+    return {
+      prompt: prompt.text,
+      tokens,
+      positions: ropePositions(tokens, runs, {
+        rule: this.settings.positions,
+        mergeSize: this.config.vision.mergeSize,
+        visionStart: this.config.tokens.visionStart
+      }),
+      visuals,
+      contentKey: contentKey(prompt.text, encoded)
+    }
+  }
+
+  /** Pictures and videos in order of their placeholders. */
+  private inPromptOrder(
+    ids: Int32Array,
+    { images = [], videos = [] }: Item,
+    imageOrder: readonly number[]
+  ): (NonNullable<Item['images']>[number] | NonNullable<Item['videos']>[number])[] {
+    let image = 0
+    let video = 0
+    const visuals = []
+    for (const id of ids) {
+      if (id === this.config.tokens.image) visuals.push(images[imageOrder[image++]!]!)
+      else if (id === this.config.tokens.video) visuals.push(videos[video++]!)
+    }
+    return visuals
+  }
+
+  /** Each placeholder becomes as many as its picture has merged patches. */
+  private expand(
+    ids: Int32Array,
+    visuals: readonly SizedVisual[],
+    label: string
+  ): { tokens: Int32Array; runs: VisualRun[] } {
+    const { image, video } = this.config.tokens
+    const counts = visuals.map(({ grid }) => (grid[0] * grid[1] * grid[2]) / this.config.vision.mergeSize ** 2)
+    const length = ids.length + counts.reduce((sum, count) => sum + count - 1, 0)
+    if (length === 0)
+      throw new Vlm2VecError('E_DATA', `${label}: the prompt has no tokens. Give the item a text or a picture.`)
+    if (length > this.settings.maxLength) {
+      const pictures =
+        visuals.length > 0 ? `, ${counts.reduce((sum, count) => sum + count, 0)} of them of pictures` : ''
+      throw new Vlm2VecError(
+        'E_DATA',
+        `${label}: the item is ${length} tokens long${pictures}; at most ${this.settings.maxLength} are allowed. ` +
+          'Shorten it, lower --max-pixels, or raise --max-length.'
+      )
+    }
+    const tokens = new Int32Array(length)
+    const runs: VisualRun[] = []
+    let end = 0
+    for (const id of ids) {
+      const visual = id === image || id === video ? runs.length : -1
+      const count = visual < 0 ? 1 : counts[visual]!
+      if (visual >= 0) runs.push({ start: end, grid: visuals[visual]!.grid })
+      tokens.fill(id, end, end + count)
+      end += count
+    }
+    return { tokens, runs }
+  }
+
+  private checkIds(ids: Int32Array, { images = [], videos = [] }: Item, label: string): void {
+    const { image, video } = this.config.tokens
+    const found = { images: 0, videos: 0 }
+    for (const id of ids) {
+      if (id >= this.config.text.vocabSize)
+        throw new Vlm2VecError(
+          'E_MODEL',
+          `${this.tokenizer.file}: gives token ${id} (${JSON.stringify(this.tokenizer.tokenOf(id))}), but config.json says ` +
+            `vocab_size ${this.config.text.vocabSize}; they belong to different models.`
+        )
+      if (id === image) found.images++
+      else if (id === video) found.videos++
+    }
+    if (found.images !== images.length || found.videos !== videos.length)
+      throw new Vlm2VecError(
+        'E_MODEL',
+        `${label}: ${images.length} images and ${videos.length} videos became ${found.images} and ${found.videos} ` +
+          `placeholder tokens: in ${this.tokenizer.file}, ${this.placeholders.image} and ${this.placeholders.video} must be ` +
+          `added tokens with the ids ${image} and ${video} of config.json.`
+      )
+  }
+}
+
+/** The tokens that have the ids of config.json, which models with a tokenizer of their own may call differently. */
+function placeholdersOf(tokenizer: Tokenizer, { tokens }: ModelConfig): Placeholders {
+  return {
+    image: tokenizer.tokenOf(tokens.image) ?? '<|image_pad|>',
+    video: tokenizer.tokenOf(tokens.video) ?? '<|video_pad|>'
+  }
+}
+
+function contentKey(prompt: string, visuals: readonly { kind: string; encoded: readonly Uint8Array[] }[]): string {
+  const hash = createHash('sha256').update(
+    JSON.stringify([prompt, visuals.map(({ kind, encoded }) => [kind, encoded.map((each) => each.length)])])
+  )
+  for (const { encoded } of visuals) for (const bytes of encoded) hash.update(bytes)
+  return hash.digest('hex')
+}

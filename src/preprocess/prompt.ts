@@ -1,0 +1,138 @@
+/**
+ * Prompts: an item's instruction, text and pictures as one string with a placeholder for each picture and video.
+ *
+ * - `raw`: instruction and text joined by a space, as they stand. Pictures without any placeholder get theirs in front.
+ * - `vlm2vec`: VLM2Vec's `process_input_text`: the same pieces in the same order; what differs are the positions.
+ * - `chat`: the chat template of the model directory, with the instruction as the system message.
+ */
+import { Vlm2VecError } from '../errors.js'
+import type { Item } from '../data/item.js'
+import type { PromptStyle } from '../model/preset.js'
+import type { ChatTemplate } from './chat-template.js'
+
+export interface Placeholders {
+  image: string
+  video: string
+}
+
+export interface Prompt {
+  text: string
+  /** for each image placeholder of the text, in order, which of the item's images it stands for */
+  imageOrder: number[]
+}
+
+export interface PromptOptions {
+  style: PromptStyle
+  placeholders: Placeholders
+  /** of items that have none of their own */
+  instruction?: string | undefined
+  /** for the style `chat` */
+  chatTemplate?: ChatTemplate | undefined
+}
+
+/** E_DATA, naming `where`: nothing to embed, or not as many placeholders as pictures. */
+export function assemblePrompt(item: Item, options: PromptOptions, where: string): Prompt {
+  const images = item.images?.length ?? 0
+  const videos = item.videos?.length ?? 0
+  const instruction = item.instruction ?? options.instruction ?? ''
+  if (!item.text && !instruction && images + videos === 0)
+    throw new Vlm2VecError('E_DATA', `${where}: nothing to embed. Give the item a "text", "images" or "videos".`)
+
+  const numbered = replaceNumbered(
+    { instruction, text: item.text ?? '' },
+    { images, image: options.placeholders.image },
+    where
+  )
+  const prompt =
+    options.style === 'chat'
+      ? chat(numbered, { images, videos }, options)
+      : joined(numbered, { images, videos }, options)
+  checkCount(prompt, { images, videos }, { placeholders: options.placeholders, where })
+  return { text: prompt, imageOrder: numbered.order ?? Array.from({ length: images }, (_, index) => index) }
+}
+
+interface Pieces {
+  instruction: string
+  text: string
+}
+
+interface Counts {
+  images: number
+  videos: number
+}
+
+/** `<|image_1|>`, `<|image_2|>`, ... (the placeholders of MMEB's files) to the model's own, and the order they stand in. */
+function replaceNumbered(
+  pieces: Pieces,
+  { images, image }: { images: number; image: string },
+  where: string
+): Pieces & { order?: number[] } {
+  const order: number[] = []
+  const replace = (text: string): string =>
+    text.replace(/<\|image_(\d+)\|>/g, (_, number: string) => {
+      order.push(Number(number) - 1)
+      return image
+    })
+  const instruction = replace(pieces.instruction)
+  const text = replace(pieces.text)
+  if (order.length === 0) return pieces
+  const wrong =
+    order.length !== images || new Set(order).size !== images || order.some((each) => each < 0 || each >= images)
+  if (wrong || occurrences(instruction + text, image) !== images)
+    throw new Vlm2VecError(
+      'E_DATA',
+      `${where}: the text has the placeholders ${order.map((each) => `<|image_${each + 1}|>`).join(', ')}, but the item has ` +
+        `${count(images, 'image')}. Number them from 1, each once, and use no other placeholder beside them.`
+    )
+  return { instruction, text, order }
+}
+
+function joined({ instruction, text }: Pieces, { images, videos }: Counts, { placeholders }: PromptOptions): string {
+  let prompt = [instruction, text].filter(Boolean).join(' ')
+  if (!prompt.includes(placeholders.video)) prompt = `${placeholders.video} `.repeat(videos) + prompt
+  if (!prompt.includes(placeholders.image)) prompt = `${placeholders.image} `.repeat(images) + prompt
+  return prompt
+}
+
+function chat(
+  { instruction, text }: Pieces,
+  { images, videos }: Counts,
+  { chatTemplate, placeholders }: PromptOptions
+): string {
+  const typed = instruction + text
+  const content = [
+    ...Array.from({ length: typed.includes(placeholders.video) ? 0 : videos }, () => ({ type: 'video' as const })),
+    ...Array.from({ length: typed.includes(placeholders.image) ? 0 : images }, () => ({ type: 'image' as const })),
+    ...(text ? [{ type: 'text' as const, text }] : [])
+  ]
+  return chatTemplate!.render([
+    ...(instruction ? [{ role: 'system', content: [{ type: 'text' as const, text: instruction }] }] : []),
+    { role: 'user', content }
+  ])
+}
+
+function checkCount(
+  prompt: string,
+  { images, videos }: Counts,
+  { placeholders, where }: { placeholders: Placeholders; where: string }
+): void {
+  const found = { images: occurrences(prompt, placeholders.image), videos: occurrences(prompt, placeholders.video) }
+  if (found.images === images && found.videos === videos) return
+  const [kind, has, wants, placeholder] =
+    found.images === images
+      ? (['video', found.videos, videos, placeholders.video] as const)
+      : (['image', found.images, images, placeholders.image] as const)
+  throw new Vlm2VecError(
+    'E_DATA',
+    `${where}: the prompt has ${count(has, 'placeholder')} ${placeholder}, but the item has ${count(wants, kind)}. ` +
+      'Give as many placeholders as pictures, or none, and they are put in front.'
+  )
+}
+
+function occurrences(text: string, part: string): number {
+  return text.split(part).length - 1
+}
+
+function count(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? '' : 's'}`
+}

@@ -1,0 +1,133 @@
+/** Pictures and videos of an item to normalised patches: read, decode, augment, size, and one native pass. */
+import { native } from '../native.js'
+import type { ImageSource, Video } from '../data/item.js'
+import type { ModelConfig } from '../model/config.js'
+import { augment, type Augmentation } from './augment.js'
+import { decodePicture, readPicture, type RgbImage } from './image.js'
+import type { PreparedVisual } from './prepared.js'
+import type { ProcessorSettings } from './settings.js'
+import { smartResize } from './smart-resize.js'
+
+/** A picture or video whose size after resizing is known. */
+export interface SizedVisual {
+  kind: 'image' | 'video'
+  frames: RgbImage[]
+  width: number
+  height: number
+  /** patches in time, height and width */
+  grid: [number, number, number]
+}
+
+export interface VisualPlace {
+  imageRoot: string
+  where: string
+  augment?: Augmentation | undefined
+  /** counts the pictures and videos of the item */
+  index: number
+}
+
+/** The encoded bytes of a picture, or of the frames of a video in order. */
+export async function readVisual(
+  visual: ImageSource | Video,
+  { imageRoot, where }: VisualPlace
+): Promise<{ kind: 'image' | 'video'; encoded: Uint8Array[]; names: string[] }> {
+  const video = isVideo(visual)
+  const sources = video ? visual.frames : [visual]
+  const encoded = await Promise.all(sources.map((source) => readPicture(source, imageRoot, where)))
+  return { kind: video ? 'video' : 'image', encoded, names: sources.map(nameOf) }
+}
+
+/** Decodes, and decides on the size, which for a video is that of its first frame. E_IMAGE. */
+export async function sizeVisual(
+  { kind, encoded, names }: Awaited<ReturnType<typeof readVisual>>,
+  { vision }: ModelConfig,
+  settings: ProcessorSettings,
+  place: VisualPlace
+): Promise<SizedVisual> {
+  const frames = await Promise.all(
+    encoded.map(async (bytes, index) => {
+      const name = `${place.where}: ${names[index]}`
+      const image = await decodePicture(bytes, { name, pixelLimit: settings.pixelLimit })
+      return place.augment ? augment(image, place.augment, place.index) : image
+    })
+  )
+  const factor = vision.patchSize * vision.mergeSize
+  const budget =
+    kind === 'image' ? settings.image : frameBudget(settings.video, factor, frames.length, vision.temporalPatchSize)
+  const { width, height } = smartResize(frames[0]!, factor, budget, `${place.where}: ${names[0]}`)
+  const times = Math.ceil(frames.length / vision.temporalPatchSize)
+  return { kind, frames, width, height, grid: [times, height / vision.patchSize, width / vision.patchSize] }
+}
+
+/** A frame's even share of all pixels that a video may have, where the directory asks for that. */
+function frameBudget(
+  { maxVideoTokens, minPixels, maxPixels }: ProcessorSettings['video'],
+  factor: number,
+  frames: number,
+  temporal: number
+): { minPixels: number; maxPixels: number } {
+  if (maxVideoTokens === undefined) return { minPixels, maxPixels }
+  const total = Math.trunc(maxVideoTokens * factor * factor * 0.9)
+  const share = Math.floor((total * temporal) / frames)
+  return { minPixels, maxPixels: Math.max(Math.min(maxPixels, share), Math.trunc(minPixels * 1.05)) }
+}
+
+export async function patchesOf(
+  visual: SizedVisual,
+  { vision }: ModelConfig,
+  settings: ProcessorSettings,
+  keepResized: boolean
+): Promise<PreparedVisual> {
+  const { width, height, kind, grid } = visual
+  const frames = await ofOneSize(visual, settings.filter)
+  const { patches, resized } = await native().prepareImage({
+    ...frames,
+    toWidth: width,
+    toHeight: height,
+    filter: settings.filter,
+    patches: {
+      patchSize: vision.patchSize,
+      temporalPatchSize: vision.temporalPatchSize,
+      mergeSize: vision.mergeSize,
+      mean: settings.mean,
+      std: settings.std
+    },
+    keepResized
+  })
+  return { kind, grid, patches: patches!, ...(resized ? { resized: { width, height, frames: resized } } : {}) }
+}
+
+/** Frames of one size as they are; others resized first, each from its own size. */
+async function ofOneSize(
+  { frames, width, height }: SizedVisual,
+  filter: ProcessorSettings['filter']
+): Promise<{ frames: Uint8Array[]; width: number; height: number }> {
+  const { width: fromWidth, height: fromHeight } = frames[0]!
+  if (frames.every((frame) => frame.width === fromWidth && frame.height === fromHeight))
+    return { frames: frames.map((frame) => frame.data), width: fromWidth, height: fromHeight }
+  const resized = await Promise.all(
+    frames.map(async (frame) => {
+      const result = await native().prepareImage({
+        frames: [frame.data],
+        width: frame.width,
+        height: frame.height,
+        toWidth: width,
+        toHeight: height,
+        filter,
+        keepResized: true
+      })
+      return result.resized![0]!
+    })
+  )
+  return { frames: resized, width, height }
+}
+
+function isVideo(visual: ImageSource | Video): visual is Video {
+  return typeof visual === 'object' && 'frames' in visual
+}
+
+function nameOf(source: ImageSource): string {
+  if (source instanceof Uint8Array) return 'picture given as bytes'
+  const text = String(source)
+  return `picture ${text.startsWith('data:') ? text.slice(0, 40) + '...' : text}`
+}
