@@ -59,6 +59,10 @@ std::unique_ptr<Device> Device::cuda(int index) {
 }
 #endif
 
+void require_cpu(const Device& device, const char* op) {
+  require(!device.is_cuda(), "E_CUDA", op, " has no CUDA kernel in this version; use --device cpu");
+}
+
 void zero(Tensor x) {
   require(x.dense(), "E_SHAPE", "zero: the tensor is not dense");
   if (x.size() > 0) x.device->zero(x.data, x.bytes());

@@ -4,8 +4,7 @@
 #include "ops/matmul_kernels.h"
 #include "ops/microkernel.h"
 
-namespace vlm2vec {
-namespace VLM2VEC_ISA {
+namespace vlm2vec::VLM2VEC_ISA {
 
 // Rows of x, or of the sum over rows, that are packed at a time: a multiple of every kRows, and of kDepth for the second.
 constexpr int64_t kRowBlock = 240, kSumBlock = 2 * kDepth;
@@ -179,5 +178,4 @@ static void add_column_sums(float* sums, const void* x, int64_t rows, int64_t co
 extern const MatmulKernels matmul_kernels = {packed_bytes,         pack,            scratch_bytes,  multiply,
                                              weight_scratch_bytes, multiply_weight, add_column_sums};
 
-}  // namespace VLM2VEC_ISA
-}  // namespace vlm2vec
+}  // namespace vlm2vec::VLM2VEC_ISA

@@ -3,12 +3,38 @@
 // own row and column only, not on where they stand in a tile.
 //   A packed: tiles of kRows rows, a[k * kRows + i]; rows beyond the last are zero.
 //   B packed: panels of kColumns columns, b[k * kColumns + j]; columns beyond the last are zero.
-// C is whole tiles too. For use in `*_cpu.cpp` only (ops/simd.h says why).
+// C is whole tiles too. For use in `*_cpu.cpp` only, like ops/vector_math.h.
 #pragma once
-#include "ops/simd.h"
+#include "ops/vector_math.h"
 
-namespace vlm2vec {
-namespace VLM2VEC_ISA {
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+namespace vlm2vec::VLM2VEC_ISA {
+
+#define VLM2VEC_INLINE static inline __attribute__((always_inline))
+
+VLM2VEC_INLINE Floats load(const float* from) { return load(from, kLanes); }
+VLM2VEC_INLINE Floats load(const bf16* from) { return load(from, kLanes); }
+VLM2VEC_INLINE void store(float* to, Floats x) { store(to, x, kLanes); }
+
+// x - 0 is x, also for -0, so that this is one instruction (0 + x is not).
+VLM2VEC_INLINE Floats broadcast(float x) { return x - Floats{}; }
+
+// a * b + c. Always fused where the machine can, so that a number never depends on what the compiler contracted.
+VLM2VEC_INLINE Floats multiply_add(Floats a, Floats b, Floats c) {
+#if defined(__AVX512F__)
+  return _mm512_fmadd_ps(a, b, c);
+#elif defined(__FMA__)
+  return _mm256_fmadd_ps(a, b, c);
+#elif defined(__FP_FAST_FMAF)
+  for (int i = 0; i < kLanes; ++i) c[i] = __builtin_fmaf(a[i], b[i], c[i]);
+  return c;
+#else
+  return a * b + c;
+#endif
+}
 
 // Accumulators, two vectors of B and one broadcast fill the registers: 32, 16 and 16 of them.
 #if defined(__AVX512F__)
@@ -30,14 +56,14 @@ VLM2VEC_INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 // need one address register.
 template <int64_t row_step, int64_t depth_step>
 static inline void multiply_tile(float* c, int64_t c_stride, const float* a, const float* b, int64_t depth, bool add) {
-  Vector sums[kRows][2];
+  Floats sums[kRows][2];
 #pragma GCC unroll 12
-  for (int i = 0; i < kRows; ++i) sums[i][0] = sums[i][1] = Vector{};
+  for (int i = 0; i < kRows; ++i) sums[i][0] = sums[i][1] = Floats{};
   for (int64_t k = 0; k < depth; ++k) {
-    const Vector b0 = load(b), b1 = load(b + kLanes);
+    const Floats b0 = load(b), b1 = load(b + kLanes);
 #pragma GCC unroll 12
     for (int i = 0; i < kRows; ++i) {
-      const Vector a_i = broadcast(a[i * row_step]);
+      const Floats a_i = broadcast(a[i * row_step]);
       sums[i][0] = multiply_add(a_i, b0, sums[i][0]);
       sums[i][1] = multiply_add(a_i, b1, sums[i][1]);
     }
@@ -113,5 +139,4 @@ static inline void pack_columns(To* to, const From* from, int64_t from_stride, i
   }
 }
 
-}  // namespace VLM2VEC_ISA
-}  // namespace vlm2vec
+}  // namespace vlm2vec::VLM2VEC_ISA
