@@ -45,8 +45,8 @@ export async function resolveSettings(
 ): Promise<ProcessorSettings> {
   const layers = await presetLayers(directory, options)
   const files = await readImageSettings(directory, config)
-  const prompt = first(layers, 'prompt', { value: 'raw', source: 'default' })
-  const positions = first(layers, 'positions', {
+  const prompt = first<PromptStyle>(layers, 'prompt', { value: 'raw', source: 'default' })
+  const positions = first<PositionRule>(layers, 'positions', {
     value: prompt.value === 'vlm2vec' ? 'sequential' : 'mrope',
     source: `default of the prompt ${prompt.value}`
   })
