@@ -28,6 +28,8 @@ export interface Preset {
   maxPixels?: number
   /** tokens of an item */
   maxLength?: number
+  /** the first numbers of a vector, which are kept and normalised again */
+  dimension?: number
 }
 
 const KEYS: { readonly [K in keyof Required<Preset>]: string } = {
@@ -36,7 +38,8 @@ const KEYS: { readonly [K in keyof Required<Preset>]: string } = {
   instruction: 'instruction',
   minPixels: 'min_pixels',
   maxPixels: 'max_pixels',
-  maxLength: 'max_length'
+  maxLength: 'max_length',
+  dimension: 'dimension'
 }
 
 /** Undefined: the directory has no vlm2vec.json. E_MODEL: unknown keys or values. */
@@ -52,7 +55,7 @@ export async function readPreset(directory: string): Promise<Preset | undefined>
   if (fields.has('positions')) preset.positions = fields.oneOf('positions', POSITION_RULES)
   const instruction = fields.string('instruction')
   if (instruction !== undefined) preset.instruction = instruction
-  for (const name of ['minPixels', 'maxPixels', 'maxLength'] as const)
+  for (const name of ['minPixels', 'maxPixels', 'maxLength', 'dimension'] as const)
     if (fields.has(KEYS[name])) preset[name] = fields.integer(KEYS[name], { min: 1 })
   return preset
 }
