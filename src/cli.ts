@@ -22,6 +22,7 @@ interface Entry {
 
 /** Every command, in the order of the help. */
 const COMMANDS: Record<string, Entry> = {
+  embed: { does: 'items (JSONL) to vectors', load: () => import('./commands/embed.js') },
   doctor: {
     does: "what this machine can run, and how to repair what it can't",
     load: () => import('./commands/doctor.js')

@@ -1,6 +1,6 @@
 /** Items to vectors with a loaded model. */
 import { availableParallelism } from 'node:os'
-import type { Item } from '../data/item.js'
+import { readItem, type Item } from '../data/item.js'
 import { tensorNames } from '../data/safetensors.js'
 import { resolveDevice } from '../device.js'
 import { Vlm2VecError } from '../errors.js'
@@ -14,6 +14,7 @@ import type { ModelConfig } from './config.js'
 import { findModel, type ModelFiles } from './directory.js'
 import { treeOf } from './module-tree.js'
 import { computeBatches, mapOrdered } from './pipeline.js'
+import { readPreset } from './preset.js'
 
 export interface EmbedderOptions extends Omit<ProcessorOptions, 'adapterDirectory'> {
   /** 'auto', 'cpu', 'cuda' or 'cuda:N' */
@@ -39,9 +40,10 @@ export interface Vectors {
   dimension: number
 }
 
-/** An item, and how messages and relative paths refer to it. */
+/** An item of a file, and how messages and relative paths refer to it. */
 export interface PlacedItem {
-  item: Item
+  /** or how to read it, when its turn comes */
+  item: Item | (() => Item | Promise<Item>)
   /** 'items.jsonl: record 3' */
   label: string
   imageRoot: string
@@ -51,6 +53,7 @@ export interface PlacedItem {
 export interface EmbeddedItem {
   /** place in the input, from 0 */
   index: number
+  id?: string | undefined
   vector?: Float32Array
   error?: Vlm2VecError
 }
@@ -79,11 +82,11 @@ export class Embedder implements AsyncDisposable {
     model: NativeModel,
     readonly files: ModelFiles,
     readonly processor: Processor,
-    options: EmbedderOptions
+    { options, dimension }: { options: EmbedderOptions; dimension: number }
   ) {
     this.#model = model
     this.#options = { batchTokens: options.batchTokens ?? DEFAULT_BATCH_TOKENS, imageRoot: options.imageRoot ?? '.' }
-    this.dimension = options.dimension ?? processor.config.text.hiddenSize
+    this.dimension = dimension
   }
 
   /**
@@ -98,7 +101,8 @@ export class Embedder implements AsyncDisposable {
     const files = await findModel(directoryOrId, options.adapter)
     const processor = await Processor.load(files.directory, processorOptions(options, files))
     const { config } = processor
-    checkCount('dimension', options.dimension ?? config.text.hiddenSize, 1, config.text.hiddenSize)
+    const dimension = options.dimension ?? (await rememberedDimension(files)) ?? config.text.hiddenSize
+    checkCount('dimension', dimension, 1, config.text.hiddenSize)
     const model = await native().loadModel({
       config,
       files: files.weights,
@@ -107,7 +111,7 @@ export class Embedder implements AsyncDisposable {
       threads: options.threads ?? 0,
       ...(files.adapter && (await adapterOptions(files.adapter, config)))
     })
-    return new Embedder(model, files, processor, options)
+    return new Embedder(model, files, processor, { options, dimension })
   }
 
   /** All items at once: (count, dimension) unit vectors, rows in order. E_DATA, E_IMAGE: an item that cannot be embedded. */
@@ -136,7 +140,8 @@ export class Embedder implements AsyncDisposable {
     const prepare = async (placed: PlacedItem, index: number): Promise<Attempt> => {
       requireRunning(signal)
       try {
-        return { index, prepared: await this.processor.prepare(placed.item, placed) }
+        const item = await (typeof placed.item === 'function' ? placed.item() : placed.item)
+        return { index, id: item.id, prepared: await this.processor.prepare(item, placed) }
       } catch (error) {
         if (skip && isAboutItem(error)) return { index, error }
         throw error
@@ -188,9 +193,9 @@ export class Embedder implements AsyncDisposable {
     const rows = prepared.length > 0 ? (await this.#model.embed(packBatch(prepared))).embeddings : new Float32Array(0)
     const width = this.processor.config.text.hiddenSize
     let row = 0
-    return batch.map(({ index, error }) => {
+    return batch.map(({ index, id, error }) => {
       if (error) return { index, error }
-      return { index, vector: this.#truncated(rows.subarray(row * width, ++row * width)) }
+      return { index, id, vector: this.#truncated(rows.subarray(row * width, ++row * width)) }
     })
   }
 
@@ -205,6 +210,7 @@ export class Embedder implements AsyncDisposable {
 
 interface Attempt {
   index: number
+  id?: string | undefined
   prepared?: PreparedItem
   error?: Vlm2VecError
 }
@@ -222,6 +228,10 @@ function processorOptions(options: EmbedderOptions, { adapter }: ModelFiles): Pr
   return { ...given, adapterDirectory: adapter?.directory }
 }
 
+async function rememberedDimension({ directory, adapter }: ModelFiles): Promise<number | undefined> {
+  return (adapter && (await readPreset(adapter.directory))?.dimension) ?? (await readPreset(directory))?.dimension
+}
+
 /** What the addon needs to know to apply an adapter. */
 export async function adapterOptions(adapter: NonNullable<ModelFiles['adapter']>, config: ModelConfig) {
   const tree = treeOf(await tensorNames(adapter.weights))
@@ -236,7 +246,10 @@ function isAboutItem(error: unknown): error is Vlm2VecError {
 
 async function* mapPlaces(items: AsyncIterable<Item> | Iterable<Item>, imageRoot: string): AsyncGenerator<PlacedItem> {
   let index = 0
-  for await (const item of items) yield { item, label: `item ${index++}`, imageRoot }
+  for await (const item of items) {
+    const label = `item ${index++}`
+    yield { item: () => readItem(item, label), label, imageRoot }
+  }
 }
 
 function requireRunning(signal: AbortSignal | undefined): void {
