@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { exitCodeOf, Vlm2VecError } from './errors.js'
 import { createOutput, type OutputStream } from './output.js'
 import type { LogStream } from './log.js'
-import type { Command } from './command.js'
+import type { AnyCommand } from './command.js'
 
 export interface Streams {
   stdout: OutputStream
@@ -17,7 +17,7 @@ export interface Streams {
 
 interface Entry {
   does: string
-  load: () => Promise<{ command: Command }>
+  load: () => Promise<{ command: AnyCommand }>
 }
 
 /** Every command, in the order of the help. */

@@ -1,7 +1,7 @@
 /** The flags of one command: parsed by yargs, checked by the option table, merged with environment and config file. */
 import { readFile } from 'node:fs/promises'
 import yargs from 'yargs'
-import { commonOptions, type Command } from './command.js'
+import { commonOptions, type AnyCommand } from './command.js'
 import { Vlm2VecError } from './errors.js'
 import { flagOf, flatten, resolve, unknownFlag, variableOf, type Option, type Table } from './options.js'
 
@@ -13,7 +13,7 @@ export interface ParsedCommand {
 }
 
 export interface NamedCommand {
-  command: Command
+  command: AnyCommand
   does: string
 }
 
@@ -39,7 +39,7 @@ export async function parseCommand(
 }
 
 /** The command's own options and the common ones, but for those that stand for a key of the table. */
-export function tableOf(command: Command): Table {
+export function tableOf(command: AnyCommand): Table {
   const aliased = Object.keys(command.aliases ?? {})
   const common = Object.entries(commonOptions).filter(([key]) => !aliased.includes(key) && !(key in command.options))
   return { ...command.options, ...Object.fromEntries(common) }
@@ -99,7 +99,7 @@ function givenFlags(parsed: Record<string, unknown>, table: Table): Record<strin
   return flags
 }
 
-function addPositionals(flags: Record<string, string[]>, values: string[], { positionals = [] }: Command): void {
+function addPositionals(flags: Record<string, string[]>, values: string[], { positionals = [] }: AnyCommand): void {
   if (values.length > positionals.length) {
     const extra = values[positionals.length]!
     throw new Vlm2VecError(
@@ -110,14 +110,14 @@ function addPositionals(flags: Record<string, string[]>, values: string[], { pos
   values.forEach((value, place) => (flags[flagOf(positionals[place]!)] = [value]))
 }
 
-function renameAliases(flags: Record<string, string[]>, { aliases = {} }: Command): void {
+function renameAliases(flags: Record<string, string[]>, { aliases = {} }: AnyCommand): void {
   for (const [alias, key] of Object.entries(aliases)) {
     if (flags[alias] && !flags[flagOf(key)]) flags[flagOf(key)] = flags[alias]
     delete flags[alias]
   }
 }
 
-function withAliases(environment: NodeJS.ProcessEnv, { aliases = {} }: Command): NodeJS.ProcessEnv {
+function withAliases(environment: NodeJS.ProcessEnv, { aliases = {} }: AnyCommand): NodeJS.ProcessEnv {
   const renamed = Object.entries(aliases).map(
     ([alias, key]) => [variableOf(key), environment[variableOf(alias)]] as const
   )
@@ -125,7 +125,7 @@ function withAliases(environment: NodeJS.ProcessEnv, { aliases = {} }: Command):
   return { ...environment, ...Object.fromEntries(set) }
 }
 
-async function readConfig(path: string, { readConfig: convert = (document) => document }: Command): Promise<unknown> {
+async function readConfig(path: string, { readConfig: convert = (document) => document }: AnyCommand): Promise<unknown> {
   const text = await readFile(path, 'utf8').catch((cause: unknown) => {
     throw new Vlm2VecError('E_OPTION', `Cannot read the config file ${path}: ${(cause as Error).message}`, { cause })
   })

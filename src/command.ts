@@ -28,15 +28,22 @@ export interface CommandContext {
   configPath?: string | undefined
 }
 
-export interface Command<T extends Table = Table> {
-  options: T
+/** What the command line needs to know of a command. */
+export interface AnyCommand {
+  options: Table
   /** options that are also given by place: `data image-folder DIR` */
-  positionals?: readonly (keyof T & string)[]
+  positionals?: readonly string[]
   /** common options that stand for a key of the table, such as `device` for `model.device` */
   aliases?: Partial<Record<keyof typeof commonOptions, string>>
   /** Turns a parsed config file into values for the table, where its form differs. */
   readConfig?: (document: unknown, path: string) => unknown
   examples?: readonly string[]
+  run(options: never, context: CommandContext): Promise<void>
+}
+
+export interface Command<T extends Table> extends AnyCommand {
+  options: T
+  positionals?: readonly (keyof T & string)[]
   run(options: Values<T & typeof commonOptions>, context: CommandContext): Promise<void>
 }
 
