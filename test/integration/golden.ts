@@ -1,0 +1,136 @@
+/** The golden data of test/golden, the command line in this process, and the files that both read and write. */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Readable } from 'node:stream'
+import { fileURLToPath } from 'node:url'
+import { afterAll } from 'vitest'
+import { main } from '../../src/cli.js'
+
+export const golden = (...path: string[]): string => join(fileURLToPath(new URL('../golden', import.meta.url)), ...path)
+
+/** A folder that is removed after the tests of the file. */
+export function temporaryFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'vlm2vec-parity-'))
+  afterAll(() => rmSync(folder, { recursive: true, force: true }))
+  return folder
+}
+
+/** Runs a command as a user does; throws where it fails. Returns the lines of stdout. */
+export async function command(...argv: string[]): Promise<string[]> {
+  let stdout = ''
+  let stderr = ''
+  const stream = (add: (text: string) => void) => ({
+    write: (text: string, done?: () => void): boolean => {
+      add(text)
+      done?.()
+      return true
+    }
+  })
+  const streams = {
+    stdout: stream((text) => (stdout += text)),
+    stderr: stream((text) => (stderr += text)),
+    stdin: Readable.from([])
+  }
+  const code = await main(argv, streams)
+  if (code !== 0) throw new Error(`${argv.join(' ')}: exit code ${code}\n${stderr}`)
+  return stdout.split('\n').filter(Boolean)
+}
+
+export function readJson<T>(path: string): T {
+  return JSON.parse(readFileSync(path, 'utf8')) as T
+}
+
+export function readJsonl<T>(path: string): T[] {
+  return readFileSync(path, 'utf8')
+    .split('\n')
+    .filter(Boolean)
+    .map((line) => JSON.parse(line) as T)
+}
+
+// ---- vectors ---------------------------------------------------------------------------------------------------------
+
+/** Rows of a float32 .npy file. */
+export function readNpy(path: string): Float32Array[] {
+  const bytes = readFileSync(path)
+  const header = bytes.toString('latin1', 10, 10 + bytes.readUInt16LE(8))
+  const [count, dimension] = /'shape': \((\d+), (\d+)\)/.exec(header)!.slice(1).map(Number) as [number, number]
+  const data = new Float32Array(new Uint8Array(bytes.subarray(10 + bytes.readUInt16LE(8))).buffer)
+  if (!header.includes("'<f4'") || data.length !== count * dimension) throw new Error(`${path}: ${header}`)
+  return Array.from({ length: count }, (_, i) => data.subarray(i * dimension, (i + 1) * dimension))
+}
+
+export function largestDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  if (a.length !== b.length) throw new Error(`lengths differ: ${a.length} and ${b.length}`)
+  let largest = 0
+  // A NaN fails every comparison, so it must not look like a small difference.
+  for (let i = 0; i < a.length; i++) largest = Math.max(largest, Math.abs(a[i]! - b[i]!))
+  return Number.isNaN(largest) ? Infinity : largest
+}
+
+export function norm(values: ArrayLike<number>): number {
+  let sum = 0
+  for (let i = 0; i < values.length; i++) sum += values[i]! * values[i]!
+  return Math.sqrt(sum)
+}
+
+/** 1 - cosine; exact also where it is tiny. */
+export function cosineDistance(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  const [na, nb] = [norm(a), norm(b)]
+  return norm(Array.from(a, (value, i) => value / na - b[i]! / nb)) ** 2 / 2
+}
+
+// ---- safetensors -----------------------------------------------------------------------------------------------------
+
+export interface StoredTensor {
+  dtype: string
+  shape: number[]
+  bytes: Uint8Array
+}
+
+export function readTensors(path: string): Map<string, StoredTensor> {
+  const file = readFileSync(path)
+  const start = 8 + Number(file.readBigUInt64LE())
+  const header = JSON.parse(file.toString('utf8', 8, start)) as Record<
+    string,
+    { dtype: string; shape: number[]; data_offsets: [number, number] }
+  >
+  const entries = Object.entries(header).filter(([name]) => name !== '__metadata__')
+  return new Map(
+    entries.map(([name, { dtype, shape, data_offsets }]) => {
+      const bytes = new Uint8Array(file.subarray(start + data_offsets[0], start + data_offsets[1]))
+      return [name, { dtype, shape, bytes }]
+    })
+  )
+}
+
+export function writeTensors(path: string, tensors: Map<string, StoredTensor>): void {
+  const header: Record<string, unknown> = {}
+  let end = 0
+  for (const [name, { dtype, shape, bytes }] of tensors)
+    header[name] = { dtype, shape, data_offsets: [end, (end += bytes.length)] }
+  const text = Buffer.from(JSON.stringify(header))
+  const length = Buffer.alloc(8)
+  length.writeBigUInt64LE(BigInt(text.length))
+  writeFileSync(path, Buffer.concat([length, text, ...[...tensors.values()].map(({ bytes }) => bytes)]))
+}
+
+export function floats({ dtype, bytes }: StoredTensor): Float32Array {
+  if (dtype === 'F32') return new Float32Array(bytes.buffer)
+  if (dtype !== 'BF16') throw new Error(`not expected here: ${dtype}`)
+  return new Float32Array(Uint32Array.from(new Uint16Array(bytes.buffer), (half) => half << 16).buffer)
+}
+
+export function fromFloats(values: Float32Array, shape: number[], dtype: 'F32' | 'F16'): StoredTensor {
+  if (dtype === 'F32') return { dtype, shape, bytes: new Uint8Array(values.buffer) }
+  return { dtype, shape, bytes: new Uint8Array(Uint16Array.from(values, toHalf).buffer) }
+}
+
+/** float16 bits of a number that float16 holds exactly. */
+function toHalf(value: number): number {
+  if (value === 0) return 0
+  const exponent = Math.floor(Math.log2(Math.abs(value)))
+  const mantissa = (Math.abs(value) / 2 ** exponent - 1) * 1024
+  if (exponent < -14 || exponent > 15 || !Number.isInteger(mantissa)) throw new Error(`${value} is no float16`)
+  return (value < 0 ? 0x8000 : 0) | ((exponent + 15) << 10) | mantissa
+}
