@@ -18,6 +18,8 @@ export interface SourceOptions {
   imageRoot?: string | undefined
   /** share of rows, relative to the other sources; default 1 */
   weight?: number | undefined
+  /** only the first so many rows; 0: all */
+  limit?: number | undefined
 }
 
 export interface MixtureOptions {
@@ -36,7 +38,7 @@ export interface MixtureRow {
   row: number
 }
 
-interface Source extends Required<Omit<SourceOptions, 'path'>> {
+interface Source extends Required<Omit<SourceOptions, 'path' | 'limit'>> {
   file: RowFile
   /** rows of this source in each block */
   quota: number
@@ -75,8 +77,14 @@ export class Mixture {
     const quotas = quotasOf(sources)
     const opened: Source[] = []
     try {
-      for (const [index, { name, path, imageRoot = dirname(path), weight = 1 }] of sources.entries())
-        opened.push({ name, imageRoot, weight, file: await openRowFile(path), quota: quotas[index]! })
+      for (const [index, { name, path, imageRoot = dirname(path), weight = 1, limit = 0 }] of sources.entries())
+        opened.push({
+          name,
+          imageRoot,
+          weight,
+          file: limited(await openRowFile(path), limit),
+          quota: quotas[index]!
+        })
     } catch (error) {
       await Promise.all(opened.map(({ file }) => file.close()))
       throw error
@@ -123,6 +131,17 @@ export class Mixture {
 
   async close(): Promise<void> {
     await Promise.all(this.sources.map(({ file }) => file.close()))
+  }
+}
+
+function limited(file: RowFile, limit: number): RowFile {
+  if (limit === 0 || limit >= file.length) return file
+  return {
+    path: file.path,
+    length: limit,
+    row: (index) => file.row(index),
+    where: (index) => file.where(index),
+    close: () => file.close()
   }
 }
 
