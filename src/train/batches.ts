@@ -8,12 +8,12 @@ import type { PreparedItem } from '../preprocess/prepared.js'
 import type { PreparedExample } from './contrast.js'
 
 /** An endless order of rows with random access. */
-export interface Rows {
-  at(position: number): Promise<{ example: Example; where: string }>
+export interface Rows<Row extends { example: Example }> {
+  at(position: number): Promise<Row>
 }
 
-/** Prepares an item; `key` makes what is random about it (augmentation) a function of its place in the run. */
-export type Prepare = (item: Item, where: string, key: number) => Promise<PreparedItem>
+/** Prepares an item of a row; `place` counts the row's items: query, positives, negatives. */
+export type Prepare<Row> = (item: Item, row: Row, place: number) => Promise<PreparedItem>
 
 export interface BatchesOptions {
   batchSize: number
@@ -22,9 +22,9 @@ export interface BatchesOptions {
 }
 
 /** Batches `first`, `first` + 1, ... up to `end` (exclusive). Those in preparation are awaited when the caller stops. */
-export async function* batches(
-  rows: Rows,
-  prepare: Prepare,
+export async function* batches<Row extends { example: Example }>(
+  rows: Rows<Row>,
+  prepare: Prepare<Row>,
   { first, end, batchSize, prefetch }: BatchesOptions & { first: number; end: number }
 ): AsyncGenerator<PreparedExample[]> {
   const pending: Promise<PreparedExample[]>[] = []
@@ -50,15 +50,16 @@ export async function* batches(
 type Run = <T>(work: () => Promise<T>) => Promise<T>
 
 /** Rows of one batch, prepared side by side. */
-async function batchAt(
-  rows: Rows,
-  prepare: Prepare,
+async function batchAt<Row extends { example: Example }>(
+  rows: Rows<Row>,
+  prepare: Prepare<Row>,
   { index, batchSize, run }: { index: number; batchSize: number; run: Run }
 ): Promise<PreparedExample[]> {
   const row = async (position: number): Promise<PreparedExample> => {
-    const { example, where } = await run(() => rows.at(position))
+    const drawn = await run(() => rows.at(position))
+    const { example } = drawn
     const items = [example.query, ...example.positives, ...example.negatives]
-    const prepared = await Promise.all(items.map((item, i) => run(() => prepare(item, where, position * 4096 + i))))
+    const prepared = await Promise.all(items.map((item, place) => run(() => prepare(item, drawn, place))))
     return {
       query: prepared[0]!,
       positives: prepared.slice(1, 1 + example.positives.length),

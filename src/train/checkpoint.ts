@@ -16,8 +16,8 @@ export interface LoopState {
   seed: number
   /** rows that were consumed, in the data's order */
   position: number
-  /** rows of each source, by which a changed data set is noticed */
-  rows: number[]
+  /** rows of all sources, by which a changed data set is noticed */
+  rows: number
   /** of the configuration, see identity.ts */
   fingerprint: string
 }

@@ -1,10 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
-import type { Item } from '../../../src/data/item.js'
+import type { Example, Item } from '../../../src/data/item.js'
 import type { PreparedItem } from '../../../src/preprocess/prepared.js'
 import { batches, type Rows } from '../../../src/train/batches.js'
 
-const rows: Rows = {
+interface Row {
+  example: Example
+  where: string
+}
+const rows: Rows<Row> = {
   at: (position) =>
     Promise.resolve({
       example: { query: { text: `q${position}` }, positives: [{ text: `p${position}` }], negatives: [{ text: `n${position}` }] },
@@ -58,21 +62,22 @@ describe('batches', () => {
     await iterator.return(undefined)
   })
 
-  it('gives each item a key of its own, a function of its place', async () => {
-    const keys = new Map<string, number>()
-    const prepare = (item: Item, _where: string, key: number): Promise<PreparedItem> => {
-      keys.set(item.text!, key)
+  it('prepares each item as part of its row, by its place in it', async () => {
+    const calls: [string, string, number][] = []
+    const prepare = (item: Item, row: Row, place: number): Promise<PreparedItem> => {
+      calls.push([item.text!, row.where, place])
       return Promise.resolve(prepared(item))
     }
-    for await (const _ of batches(rows, prepare, { first: 0, end: 2, batchSize: 2, prefetch: 2 }));
-    const first = new Map(keys)
-    for await (const _ of batches(rows, prepare, { first: 0, end: 2, batchSize: 2, prefetch: 0 }));
-    expect(keys).toEqual(first)
-    expect(new Set(keys.values()).size).toBe(12)
+    for await (const _ of batches(rows, prepare, { first: 1, end: 2, batchSize: 1, prefetch: 0 }));
+    expect(calls).toEqual([
+      ['q1', 'record 1', 0],
+      ['p1', 'record 1', 1],
+      ['n1', 'record 1', 2]
+    ])
   })
 
   it('reports a failure when it is the batch’s turn, and only then', async () => {
-    const prepare = (item: Item, where: string): Promise<PreparedItem> =>
+    const prepare = (item: Item, { where }: Row): Promise<PreparedItem> =>
       item.text === 'n9' ? Promise.reject(new Error(`${where}: broken`)) : Promise.resolve(prepared(item))
     const iterator = batches(rows, prepare, { ...span, prefetch: 3 })
     expect((await iterator.next()).value).toHaveLength(3)

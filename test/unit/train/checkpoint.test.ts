@@ -11,14 +11,14 @@ beforeEach(async () => {
 afterEach(() => rm(run, { recursive: true, force: true }))
 
 const save = (step: number, content = 'weights') =>
-  saveCheckpoint(run, { step, seed: 1, position: step * 4, rows: [9], fingerprint: 'f' }, (directory) =>
+  saveCheckpoint(run, { step, seed: 1, position: step * 4, rows: 9, fingerprint: 'f' }, (directory) =>
     writeFile(join(directory, 'model.safetensors'), content)
   )
 
 describe('checkpoints', () => {
   it('are found by the highest step, in numeric order', async () => {
     for (const step of [5, 100, 20]) await save(step)
-    expect((await newestCheckpoint(run))?.state).toEqual({ step: 100, seed: 1, position: 400, rows: [9], fingerprint: 'f' })
+    expect((await newestCheckpoint(run))?.state).toEqual({ step: 100, seed: 1, position: 400, rows: 9, fingerprint: 'f' })
   })
 
   it('that are cut off are passed over', async () => {
@@ -32,7 +32,7 @@ describe('checkpoints', () => {
 
   it('leave nothing behind when writing fails, and the older one as it was', async () => {
     await save(1)
-    const failing = saveCheckpoint(run, { step: 2, seed: 1, position: 8, rows: [9], fingerprint: 'f' }, async (directory) => {
+    const failing = saveCheckpoint(run, { step: 2, seed: 1, position: 8, rows: 9, fingerprint: 'f' }, async (directory) => {
       await writeFile(join(directory, 'model.safetensors'), 'half')
       throw Object.assign(new Error('no space left on device'), { code: 'ENOSPC' })
     })

@@ -25,7 +25,7 @@ const line = (step: number) => ({
   tokens_per_second: 1,
   memory_mib: 1
 })
-const state = (step: number) => ({ step, seed: 42, position: 16 * step, rows: [100] })
+const state = (step: number) => ({ step, seed: 42, position: 16 * step, rows: 100 })
 const write = (directory: string) => writeFile(join(directory, 'weights'), 'w')
 
 /** A run of three steps with a checkpoint after the second. */

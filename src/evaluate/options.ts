@@ -1,0 +1,75 @@
+/** The options of `evaluate`, and the forms that a file of tasks may have. */
+import {
+  integer,
+  list,
+  modelPath,
+  nullable,
+  oneOf,
+  option,
+  path,
+  required,
+  string,
+  tables,
+  validate,
+  type Given,
+  type Values
+} from '../options.js'
+import { taskOptions } from './task.js'
+
+export const evaluateOptions = {
+  model: required(modelPath, 'model directory or hub id'),
+  adapter: option(nullable(path), null, 'PEFT directory'),
+  output: required(path, 'directory for scores, predictions and reports'),
+  tasks: option(list(string), [], 'run only the tasks of these names'),
+  limit: option(integer(0), 0, 'rank only the first N rows of each task; 0: all'),
+  depth: option(integer(10), 100, 'candidates a query in the predictions'),
+  definitions: option(tables(taskOptions), [], 'the tasks; in a config file simply `tasks:`'),
+  dtype: option(oneOf('f32', 'bf16'), 'f32', 'number type of computing'),
+  prompt: option(oneOf('auto', 'raw', 'vlm2vec', 'chat'), 'auto', "how prompts are put together; auto: the model's own, else raw"),
+  positions: option(oneOf('auto', 'mrope', 'sequential'), 'auto', 'how picture tokens are placed'),
+  instruction: option(nullable(string), null, 'of items that have none'),
+  min_pixels: option(nullable(integer(1)), null, "pictures are enlarged to this; default: the model's"),
+  max_pixels: option(nullable(integer(1)), null, "pictures are reduced to this; default: the model's"),
+  max_length: option(nullable(integer(1)), null, "longest item in tokens; default: the model's"),
+  dimension: option(nullable(integer(1)), null, 'keep the first N numbers of each vector and normalise again'),
+  batch_tokens: option(integer(1), 4096, 'tokens that are computed with at a time: speed and memory, never the result')
+}
+
+export type EvaluateOptions = Values<typeof evaluateOptions>
+
+/** What `evaluate()` takes; `tasks` are the tasks themselves. */
+export type EvaluateConfig = Omit<Given<typeof evaluateOptions>, 'tasks' | 'definitions'> & {
+  tasks: Given<typeof taskOptions>[]
+  device?: string
+  threads?: number
+}
+
+/**
+ * A file of tasks in the form of the options: a list of tasks; or a mapping whose `tasks` is a list, or a mapping from
+ * names to tasks, beside other options; or just a mapping from names to tasks, as VLM2Vec's files are.
+ */
+export function readTasksFile(document: unknown): unknown {
+  if (Array.isArray(document)) return { definitions: document }
+  if (!isMapping(document)) return document
+  if (isMapping(document['tasks']) || isListOfMappings(document['tasks'])) {
+    const { tasks, ...rest } = document
+    return { ...rest, definitions: listOf(tasks) }
+  }
+  const known = Object.keys(document).some((key) => key in evaluateOptions)
+  return known || !Object.values(document).every(isMapping) ? document : { definitions: listOf(document) }
+}
+
+export function validateConfig(config: EvaluateConfig): EvaluateOptions {
+  const { device: _device, threads: _threads, ...rest } = config
+  return validate(evaluateOptions, readTasksFile(rest), 'the evaluation configuration')
+}
+
+function listOf(tasks: unknown): unknown {
+  return isMapping(tasks) ? Object.entries(tasks).map(([name, task]) => ({ name, ...(task as object) })) : tasks
+}
+
+function isMapping(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+const isListOfMappings = (value: unknown): boolean => Array.isArray(value) && value.length > 0 && value.every(isMapping)

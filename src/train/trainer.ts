@@ -1,0 +1,83 @@
+/** The native trainer of a run, and what it leaves in a checkpoint: a directory that PEFT or transformers loads. */
+import { copyFile, readdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { writeWhole } from '../atomic.js'
+import { adapterConfigJson } from '../model/adapter.js'
+import { PRESET_FILE, writePreset, type Preset } from '../model/preset.js'
+import { native, type NativeTrainer } from '../native.js'
+import type { ProcessorSettings } from '../preprocess/settings.js'
+import { OPTIMIZER_FILE } from './checkpoint.js'
+import type { RunSetup } from './setup.js'
+
+const MIB = 2 ** 20
+
+/** Loads the model, new or as it was at `checkpoint`. */
+export async function createTrainer(setup: RunSetup, checkpoint: string | undefined): Promise<NativeTrainer> {
+  const { options, base, config, adapter } = setup
+  const trainer = await native().createTrainer({
+    ...setup.device,
+    config,
+    files: base.weights,
+    dtype: options.model.dtype,
+    mode: options.tune.mode,
+    freeze: options.tune.mode === 'full' ? options.tune.freeze : [],
+    dropout: options.tune.mode === 'lora' ? options.tune.dropout : 0,
+    initialization: options.tune.initialization,
+    seed: options.train.seed,
+    activationMemory: options.train.activation_memory_mib * MIB,
+    ...(adapter && { adapters: adapter.modules }),
+    ...(base.adapter && { adapterFile: base.adapter.weights })
+  })
+  if (checkpoint !== undefined) {
+    try {
+      await trainer.restoreState(join(checkpoint, OPTIMIZER_FILE))
+    } catch (error) {
+      await trainer.close()
+      throw error
+    }
+  }
+  return trainer
+}
+
+/** Model and optimizer. */
+export async function saveTrainer(trainer: NativeTrainer, setup: RunSetup, directory: string): Promise<void> {
+  await saveModel(trainer, setup, directory)
+  await trainer.saveState(join(directory, OPTIMIZER_FILE))
+}
+
+/** lora: a PEFT directory. full: a Hugging Face model directory with the base's other files. Both remember the prompt. */
+export async function saveModel(trainer: NativeTrainer, setup: RunSetup, directory: string): Promise<void> {
+  if (setup.adapter) {
+    await trainer.saveWeights({ path: join(directory, 'adapter_model.safetensors'), dtype: 'f32' })
+    const json = adapterConfigJson(setup.adapter.config, setup.adapter.linear, setup.adapter.tree)
+    await writeWhole(join(directory, 'adapter_config.json'), json)
+  } else {
+    await copyModelFiles(setup.base.directory, directory)
+    await trainer.saveWeights({ path: join(directory, 'model.safetensors'), dtype: 'base' })
+  }
+  await writePreset(directory, presetOf(setup.processor.settings))
+}
+
+/** Configuration, tokenizer, processor and template; not the weights, nor the lists of their shards. */
+async function copyModelFiles(from: string, to: string): Promise<void> {
+  const kept = /\.(json|txt|jinja|model|tiktoken)$/
+  const left = /(\.index\.json|^adapter_config\.json|^loop\.json)$/
+  for (const entry of await readdir(from, { withFileTypes: true })) {
+    const isFile = entry.isFile() || entry.isSymbolicLink() // the hub's cache holds links
+    if (isFile && kept.test(entry.name) && !left.test(entry.name)) await copyFile(join(from, entry.name), join(to, entry.name))
+  }
+}
+
+/** What the trained model must be given its inputs by. Pixel budgets only where they are not those of the base's files. */
+function presetOf(settings: ProcessorSettings): Preset {
+  const wasSaid = (source: string): boolean => source === 'option' || source.endsWith(PRESET_FILE)
+  const { prompt, positions, instruction, maxLength, image, sources } = settings
+  return {
+    prompt,
+    positions,
+    ...(instruction !== undefined && { instruction }),
+    ...(wasSaid(sources.minPixels) && { minPixels: image.minPixels }),
+    ...(wasSaid(sources.maxPixels) && { maxPixels: image.maxPixels }),
+    ...(wasSaid(sources.maxLength) && { maxLength })
+  }
+}
