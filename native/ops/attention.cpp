@@ -1,0 +1,133 @@
+#include "ops/attention.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "ops/attention_kernels.h"
+#include "ops/op_check.h"
+#include "ops/workspace.h"
+
+namespace vlm2vec {
+
+namespace cuda {
+void attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v, Tensor starts, AttentionSizes sizes);
+void attention_backward(Tensor dq, Tensor dk, Tensor dv, Tensor dout, Tensor q, Tensor k, Tensor v, Tensor out, Tensor lse,
+                        Tensor starts, AttentionSizes sizes);
+}  // namespace cuda
+
+namespace {
+
+// Keys and values are packed for this many bytes' worth of pairs at a time.
+constexpr size_t kPackedBytes = size_t(64) << 20;
+
+const AttentionKernels& kernels(const Device& device) { return VLM2VEC_KERNELS(device.isa(), attention_kernels); }
+
+// x (T, heads, HS), of q's type, rows possibly strided.
+void check_heads(const char* op, const char* name, Tensor x, Tensor q, int64_t heads) {
+  OpCheck(op, "q", q).fits(name, x, {q.rows(), heads, q.shape[2]}, Types::Float, Rows::Strided);
+  require(x.dtype == q.dtype, "E_SHAPE", op, ": ", name, " ", x, " is of another type than q ", q);
+}
+
+void check_inputs(const char* op, Tensor q, Tensor k, Tensor v, Tensor lse, Tensor starts, AttentionSizes sizes) {
+  const OpCheck check(op, "q", q);
+  check.main(3, Types::Float, Rows::Strided);
+  const int64_t T = q.rows(), NH = q.shape[1], HS = q.shape[2], NKV = k.rank == 3 ? k.shape[1] : 0;
+  require(NKV > 0 && NH % NKV == 0 && NH > 0 && HS > 0, "E_SHAPE", op, ": the heads of q ", q,
+          " are not a multiple of those of k ", k);
+  check_heads(op, "k", k, q, NKV);
+  check_heads(op, "v", v, q, NKV);
+  check.fits("lse", lse, {NH, T}, Types::F32);
+  require(starts.rank == 1 && starts.dtype == DType::I32 && starts.rows() >= 1 && starts.dense(), "E_SHAPE", op,
+          ": starts ", starts, " is not a list of i32");
+  require(sizes.scale > 0, "E_OPTION", op, ": scale ", sizes.scale, " is not above 0");
+  if (q.device->is_cuda()) return;
+  const int32_t* s = starts.as<int32_t>();
+  const int64_t last = starts.rows() - 1;
+  require(s[0] == 0 && s[last] == T, "E_BATCH", op, ": starts go from ", s[0], " to ", s[last], ", not from 0 to ", T);
+  for (int64_t i = 0; i < last; ++i)
+    require(s[i] <= s[i + 1], "E_BATCH", op, ": starts fall from ", s[i], " to ", s[i + 1], " at sequence ", i);
+}
+
+AttentionRows rows_of(Tensor x) { return {x.data, x.row_stride}; }
+
+AttentionProblem problem_of(Tensor q, Tensor k, Tensor v, Tensor out, Tensor lse, AttentionSizes sizes) {
+  AttentionProblem problem = {};
+  problem.q = rows_of(q), problem.k = rows_of(k), problem.v = rows_of(v), problem.out = rows_of(out);
+  problem.lse = lse.as<float>();
+  problem.T = q.rows(), problem.group = q.shape[1] / k.shape[1], problem.HS = q.shape[2];
+  problem.scale = sizes.scale, problem.causal = sizes.causal;
+  problem.type = q.dtype;
+  problem.threads = q.device->threads();
+  return problem;
+}
+
+// The longest first: the last to finish is then a short one.
+std::vector<AttentionPair> pairs_of(Tensor starts, int64_t NKV) {
+  std::vector<AttentionPair> pairs;
+  const int32_t* s = starts.as<int32_t>();
+  for (int64_t i = 0; i + 1 < starts.rows(); ++i)
+    for (int64_t head = 0; head < NKV && s[i + 1] > s[i]; ++head) pairs.push_back({s[i], s[i + 1] - s[i], head, nullptr});
+  std::stable_sort(pairs.begin(), pairs.end(),
+                   [](const AttentionPair& a, const AttentionPair& b) { return a.length > b.length; });
+  return pairs;
+}
+
+// One wave: pairs [0, count), whose keys and values are packed at once.
+void forward_wave(AttentionProblem problem, AttentionPair* pairs, int64_t count, Device& device) {
+  const AttentionKernels& kernel = kernels(device);
+  int64_t floats = problem.threads * kernel.forward_floats(problem.HS);
+  for (int64_t i = 0; i < count; ++i) floats += kernel.packed_floats(pairs[i].length, problem.HS);
+  problem.scratch = static_cast<float*>(device.state<Workspace>().reserve(size_t(floats) * sizeof(float)));
+  float* packed = problem.scratch + problem.threads * kernel.forward_floats(problem.HS);
+  std::vector<AttentionBlock> blocks;
+  for (int64_t i = 0; i < count; ++i) {
+    pairs[i].packed = packed;
+    packed += kernel.packed_floats(pairs[i].length, problem.HS);
+    const int64_t rows = pairs[i].length * problem.group;
+    for (int64_t b = (rows - 1) / kAttentionQueryRows; b >= 0; --b) blocks.push_back({int32_t(i), int32_t(b)});
+  }
+  problem.pairs = pairs, problem.pair_count = count;
+  problem.blocks = blocks.data(), problem.block_count = int64_t(blocks.size());
+  kernel.pack(problem);
+  kernel.forward(problem);
+}
+
+}  // namespace
+
+void attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v, Tensor starts, AttentionSizes sizes) {
+  check_inputs("attention_forward", q, k, v, lse, starts, sizes);
+  check_heads("attention_forward", "out", out, q, q.shape[1]);
+  VLM2VEC_DISPATCH_CUDA(*q.device, attention_forward(out, lse, q, k, v, starts, sizes));
+  std::vector<AttentionPair> pairs = pairs_of(starts, k.shape[1]);
+  const AttentionProblem problem = problem_of(q, k, v, out, lse, sizes);
+  const AttentionKernels& kernel = kernels(*q.device);
+  for (size_t first = 0, last; first < pairs.size(); first = last) {
+    size_t bytes = 0;
+    for (last = first; last < pairs.size() && (last == first || bytes < kPackedBytes); ++last)
+      bytes += size_t(kernel.packed_floats(pairs[last].length, problem.HS)) * sizeof(float);
+    forward_wave(problem, pairs.data() + first, int64_t(last - first), *q.device);
+  }
+}
+
+void attention_backward(Tensor dq, Tensor dk, Tensor dv, Tensor dout, Tensor q, Tensor k, Tensor v, Tensor out, Tensor lse,
+                        Tensor starts, AttentionSizes sizes) {
+  check_inputs("attention_backward", q, k, v, lse, starts, sizes);
+  const int64_t NH = q.shape[1], NKV = k.shape[1], HS = q.shape[2];
+  check_heads("attention_backward", "dq", dq, q, NH);
+  check_heads("attention_backward", "dk", dk, q, NKV);
+  check_heads("attention_backward", "dv", dv, q, NKV);
+  check_heads("attention_backward", "dout", dout, q, NH);
+  check_heads("attention_backward", "out", out, q, NH);
+  VLM2VEC_DISPATCH_CUDA(*q.device, attention_backward(dq, dk, dv, dout, q, k, v, out, lse, starts, sizes));
+  const std::vector<AttentionPair> pairs = pairs_of(starts, NKV);
+  if (pairs.empty()) return;
+  AttentionProblem problem = problem_of(q, k, v, out, lse, sizes);
+  problem.dq = rows_of(dq), problem.dk = rows_of(dk), problem.dv = rows_of(dv), problem.dout = rows_of(dout);
+  problem.pairs = pairs.data(), problem.pair_count = int64_t(pairs.size());
+  const AttentionKernels& kernel = kernels(*q.device);
+  const int64_t floats = problem.threads * kernel.backward_floats(pairs[0].length, HS);
+  problem.scratch = static_cast<float*>(q.device->state<Workspace>().reserve(size_t(floats) * sizeof(float)));
+  kernel.backward(problem);
+}
+
+}  // namespace vlm2vec

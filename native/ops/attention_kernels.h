@@ -1,0 +1,55 @@
+// CPU kernels of attention. Computing is f32; bf16 is widened while packing. The query heads of a group are stacked as
+// rows (row = token * group + head), so that one packed copy of keys and values serves them all.
+#pragma once
+#include <cstdint>
+
+#include "core/dtype.h"
+#include "core/isa.h"
+
+namespace vlm2vec {
+
+// One sequence and one key-value head. Pairs do not share anything but read-only inputs.
+struct AttentionPair {
+  int64_t start, length, head;
+  float* packed;  // forward: keys and values, made by `pack`
+};
+
+// Forward: kQueryRows rows of a pair.
+struct AttentionBlock {
+  int32_t pair, block;
+};
+
+struct AttentionRows {
+  const void* data;
+  int64_t stride;  // elements from one token to the next
+};
+
+struct AttentionProblem {
+  AttentionRows q, k, v, out, dout;
+  AttentionRows dq, dk, dv;  // written, though const here
+  float* lse;                // (NH, T)
+  int64_t T, group, HS;      // group: NH / NKV
+  float scale;
+  bool causal;
+  DType type;
+  int threads;
+  const AttentionPair* pairs;
+  const AttentionBlock* blocks;
+  int64_t pair_count, block_count;
+  float* scratch;  // threads * forward_floats or backward_floats
+};
+
+constexpr int64_t kAttentionQueryRows = 96;
+
+struct AttentionKernels {
+  int64_t (*packed_floats)(int64_t length, int64_t HS);
+  int64_t (*forward_floats)(int64_t HS);
+  int64_t (*backward_floats)(int64_t longest, int64_t HS);
+  void (*pack)(const AttentionProblem& problem);
+  void (*forward)(const AttentionProblem& problem);
+  void (*backward)(const AttentionProblem& problem);
+};
+
+VLM2VEC_DECLARE_KERNELS(AttentionKernels, attention_kernels)
+
+}  // namespace vlm2vec
