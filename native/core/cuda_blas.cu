@@ -1,0 +1,25 @@
+#include "core/cuda_blas.h"
+
+namespace vlm2vec {
+
+CudaBlas::CudaBlas(Device& device) : device_(device), functions_(cuda_blas_functions()) {
+  CUBLAS_CHECK(*this, functions_.Create(&handle_));
+  try {
+    workspace_ = device.allocate(kWorkspaceBytes);
+  } catch (...) {
+    functions_.Destroy(handle_);
+    throw;
+  }
+}
+
+CudaBlas::~CudaBlas() {
+  functions_.Destroy(handle_);
+  device_.release(workspace_);
+}
+
+void CudaBlas::check(cublasStatus_t status, const char* statement, const char* file, int line) const {
+  require(status == CUBLAS_STATUS_SUCCESS, "E_CUDA", device_.describe(), ": ", functions_.GetStatusName(status), " in ",
+          statement, " at ", file, ":", line);
+}
+
+}  // namespace vlm2vec
