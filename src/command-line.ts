@@ -25,9 +25,11 @@ export async function parseCommand(
 ): Promise<ParsedCommand> {
   const table = tableOf(command)
   const parser = createParser(name, { command, does }, table)
-  const parsed = await parser.parseAsync(argv.map(withDashes)).catch((error: Error) => {
-    throw new Vlm2VecError('E_OPTION', `${error.message}. See \`vlm2vec-native ${name} --help\`.`)
-  })
+  const parsed = await Promise.resolve(argv.map(withDashes))
+    .then((given) => parser.parseAsync(given))
+    .catch((error: Error) => {
+      throw new Vlm2VecError('E_OPTION', `${error.message}. See \`vlm2vec-native ${name} --help\`.`)
+    })
   if (parsed['help']) return { help: await parser.getHelp() }
   const flags = givenFlags(parsed, table)
   addPositionals(flags, parsed._.map(String), command)
@@ -80,7 +82,7 @@ function flagDefinition(key: string, { check, default: fallback, doc }: Option<u
   const common = {
     group,
     description: doc,
-    ...(fallback === undefined ? {} : { defaultDescription: JSON.stringify(fallback) })
+    ...(fallback === undefined || fallback === null ? {} : { defaultDescription: JSON.stringify(fallback) })
   }
   if (check.flag === 'boolean') return { ...common, type: 'boolean' as const }
   return { ...common, type: 'string' as const, requiresArg: true }
@@ -125,7 +127,10 @@ function withAliases(environment: NodeJS.ProcessEnv, { aliases = {} }: AnyComman
   return { ...environment, ...Object.fromEntries(set) }
 }
 
-async function readConfig(path: string, { readConfig: convert = (document) => document }: AnyCommand): Promise<unknown> {
+async function readConfig(
+  path: string,
+  { readConfig: convert = (document) => document }: AnyCommand
+): Promise<unknown> {
   const text = await readFile(path, 'utf8').catch((cause: unknown) => {
     throw new Vlm2VecError('E_OPTION', `Cannot read the config file ${path}: ${(cause as Error).message}`, { cause })
   })

@@ -1,0 +1,160 @@
+/** `inspect`: what a model directory is; with `--input`, what items become on their way into the model. */
+import { readPreset } from '../model/preset.js'
+import { findModel, type ModelFiles } from '../model/directory.js'
+import { readAdapterConfig } from '../model/adapter.js'
+import { defineCommand, type CommandContext } from '../command.js'
+import { writeTensors, type NamedTensor } from '../data/safetensors.js'
+import { nullable, option, path } from '../options.js'
+import type { PreparedItem, PreparedVisual } from '../preprocess/prepared.js'
+import type { Processor } from '../preprocess/processor.js'
+import { openItems, shardCheck, type FileItem } from './items.js'
+import { loadEmbedder, modelOptions, preparation, promptOptions, type LoadValues } from './model-options.js'
+
+export const command = defineCommand({
+  options: {
+    ...modelOptions,
+    input: option(nullable(path), null, 'items as JSONL or Parquet, or - for standard input: show what each becomes'),
+    dump: option(
+      nullable(path),
+      null,
+      'write pixels, patches, last hidden states and embeddings to this safetensors file'
+    ),
+    shard: option(nullable(shardCheck), null, 'only part I of N equal parts of the input; I counts from 0'),
+    ...promptOptions
+  },
+  examples: [
+    'inspect --model model-dir',
+    'inspect --model model-dir --input items.jsonl --json --dump items.safetensors'
+  ],
+  run: async (options, context) => {
+    const files = await findModel(options.model, options.adapter)
+    const { Processor } = await import('../preprocess/processor.js')
+    const processor = await Processor.load(files.directory, {
+      ...preparation(options),
+      adapterDirectory: files.adapter?.directory
+    })
+    if (options.input === null) {
+      const description = await describeModel(files, processor)
+      await context.print(options.json ? JSON.stringify(description) : JSON.stringify(description, null, 2))
+      return
+    }
+    const source = await openItems({
+      input: options.input,
+      imageRoot: options.image_root,
+      shard: options.shard,
+      stdin: context.stdin
+    })
+    const show = async (placed: FileItem, index: number): Promise<Shown> => {
+      const item = await placed.item()
+      const prepared = await processor.prepare(item, { ...placed, keepResized: options.dump !== null })
+      const shown = { id: item.id ?? String(source.first + index), prepared }
+      await context.print(options.json ? JSON.stringify(itemLine(shown)) : itemText(shown))
+      return shown
+    }
+    if (options.dump === null) await showAll(source.items, show, context)
+    else await dump(options.dump, { items: source.items, show, options, context })
+  }
+})
+
+interface Shown {
+  id: string
+  prepared: PreparedItem
+}
+
+async function showAll(
+  items: AsyncIterable<FileItem>,
+  show: (placed: FileItem, index: number) => Promise<Shown>,
+  { signal }: CommandContext
+): Promise<void> {
+  let index = 0
+  for await (const placed of items) {
+    signal.throwIfAborted()
+    await show(placed, index++)
+  }
+}
+
+interface Dump {
+  items: AsyncIterable<FileItem>
+  show: (placed: FileItem, index: number) => Promise<Shown>
+  options: LoadValues
+  context: CommandContext
+}
+
+/** Item by item, so that memory does not grow with their number. */
+async function dump(file: string, { items, show, options, context }: Dump): Promise<void> {
+  const embedder = await loadEmbedder(options)
+  try {
+    await writeTensors(file, async (add) => {
+      const showAndAdd = async (placed: FileItem, index: number): Promise<Shown> => {
+        const shown = await show(placed, index)
+        const { embeddings, lastHidden } = await embedder.embedPrepared(shown.prepared)
+        for (const tensor of visualTensors(shown)) await add(tensor)
+        const tokens = shown.prepared.tokens.length
+        await add({ name: `${shown.id}.last_hidden`, shape: [tokens, lastHidden.length / tokens], data: lastHidden })
+        await add({ name: `${shown.id}.embedding`, shape: [embeddings.length], data: embeddings })
+        return shown
+      }
+      await showAll(items, showAndAdd, context)
+    })
+  } finally {
+    await embedder.close()
+  }
+}
+
+/** `<id>.resized` (height, width, 3), of videos (frames, height, width, 3), of further ones `<id>.resized.1`, ...; all patches. */
+function visualTensors({ id, prepared: { visuals } }: Shown): NamedTensor[] {
+  if (visuals.length === 0) return []
+  const resized = visuals.map(({ kind, resized }, index) => {
+    const { width, height, frames } = resized!
+    const shape = kind === 'image' ? [height, width, 3] : [frames.length, height, width, 3]
+    const data = new Uint8Array(frames.reduce((sum, frame) => sum + frame.length, 0))
+    frames.forEach((frame, place) => data.set(frame, place * frame.length))
+    return { name: index === 0 ? `${id}.resized` : `${id}.resized.${index}`, shape, data }
+  })
+  const rows = visuals.reduce((sum, visual) => sum + rowsOf(visual), 0)
+  const patches = new Float32Array(visuals.reduce((sum, visual) => sum + visual.patches.length, 0))
+  let offset = 0
+  for (const visual of visuals) {
+    patches.set(visual.patches, offset)
+    offset += visual.patches.length
+  }
+  return [...resized, { name: `${id}.pixel_values`, shape: [rows, patches.length / rows], data: patches }]
+}
+
+const rowsOf = ({ grid }: PreparedVisual): number => grid[0] * grid[1] * grid[2]
+
+function itemLine({ id, prepared }: Shown) {
+  const length = prepared.tokens.length
+  return {
+    id,
+    prompt: prepared.prompt,
+    input_ids: [...prepared.tokens],
+    positions: [0, 1, 2].map((axis) => [...prepared.positions.subarray(axis * length, (axis + 1) * length)]),
+    grids: prepared.visuals.map(({ grid }) => grid)
+  }
+}
+
+function itemText({ id, prepared }: Shown): string {
+  const grids = prepared.visuals.map(({ kind, grid }) => `${kind} of ${grid.join(' x ')} patches`)
+  return `${id}: ${[`${prepared.tokens.length} tokens`, ...grids].join(', ')}\n  ${JSON.stringify(prepared.prompt)}`
+}
+
+/** Sizes, files, and where each setting of input preparation comes from. */
+async function describeModel(files: ModelFiles, { config, settings, tokenizer }: Processor) {
+  const { sources, ...values } = settings
+  const remembered = await readPreset(files.adapter?.directory ?? files.directory)
+  return {
+    directory: files.directory,
+    family: config.family,
+    preset: remembered ? 'remembered' : 'plain',
+    preset_reason: remembered ? 'the directory holds vlm2vec.json' : 'the directory holds no vlm2vec.json',
+    weights: files.weights,
+    tokenizer: tokenizer.file,
+    text: config.text,
+    vision: config.vision,
+    tokens: config.tokens,
+    adapter: files.adapter ? { directory: files.adapter.directory, ...(await readAdapterConfig(files.adapter)) } : null,
+    settings: values,
+    settings_from: sources
+  }
+}

@@ -1,0 +1,102 @@
+/** Writes a model as a directory that transformers or sentence-transformers loads: adapter merged, dimension cut. */
+import { existsSync } from 'node:fs'
+import { copyFile, mkdir, readdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { writeDirectoryWhole, writeWhole } from '../atomic.js'
+import { writeTensors } from '../data/safetensors.js'
+import { Vlm2VecError } from '../errors.js'
+import type { DType } from '../native.js'
+import type { Embedder } from './embedder.js'
+import { PRESET_FILE, writePreset } from './preset.js'
+
+export interface ExportOptions {
+  format: 'huggingface' | 'sentence-transformers'
+  /** 'base': the number type of the loaded checkpoint */
+  dtype: DType | 'base'
+}
+
+/** Everything but weights and what is written anew; code is left behind, as nothing here runs it. */
+const COPIED =
+  /^(?!model\.safetensors|adapter_|optimizer|modules\.json|config_sentence_transformers)[^.].*\.(json|txt|jinja|model|tiktoken)$/
+
+/** The directory appears whole or not at all; one that exists must be empty. */
+export async function exportModel(embedder: Embedder, output: string, options: ExportOptions): Promise<void> {
+  if (existsSync(output) && (await readdir(output)).length > 0)
+    throw new Vlm2VecError('E_OUTPUT', `${output} is not empty; choose another directory or remove it.`)
+  const { directory } = embedder.files
+  await writeDirectoryWhole(output, async (temporary) => {
+    for (const name of await readdir(directory))
+      if (COPIED.test(name) && name !== PRESET_FILE) await copyFile(join(directory, name), join(temporary, name))
+    await embedder.saveWeights(join(temporary, 'model.safetensors'), options.dtype)
+    await writePreset(temporary, presetOf(embedder))
+    if (options.format === 'sentence-transformers') await writeSentenceTransformers(temporary, embedder)
+  })
+}
+
+/** How items are prepared, so that the new directory gives the same vectors without any option. */
+function presetOf({ processor: { settings, config }, dimension }: Embedder) {
+  const { prompt, positions, instruction, image } = settings
+  return {
+    prompt,
+    positions,
+    ...(instruction !== undefined && { instruction }),
+    ...image,
+    maxLength: settings.maxLength,
+    ...(dimension !== config.text.hiddenSize && { dimension })
+  }
+}
+
+// ---- sentence-transformers -------------------------------------------------------------------------------------------
+
+/** Last-token pooling, a cut to the dimension (a linear layer that keeps the first numbers), and normalisation. */
+async function writeSentenceTransformers(directory: string, { processor, dimension }: Embedder): Promise<void> {
+  const { hiddenSize } = processor.config.text
+  const cut = dimension !== hiddenSize
+  const modules = ['', '1_Pooling', ...(cut ? ['2_Dense', '3_Normalize'] : ['2_Normalize'])]
+  const json = (name: string, value: unknown): Promise<void> =>
+    writeWhole(join(directory, name), `${JSON.stringify(value, null, 2)}\n`)
+  await json(
+    'modules.json',
+    modules.map((path, idx) => ({
+      idx,
+      name: String(idx),
+      path,
+      type: `sentence_transformers.models.${path === '' ? 'Transformer' : path.slice(2)}`
+    }))
+  )
+  await json('config_sentence_transformers.json', {
+    __version__: {},
+    prompts: processor.settings.instruction === undefined ? {} : { default: `${processor.settings.instruction} ` },
+    default_prompt_name: processor.settings.instruction === undefined ? null : 'default',
+    similarity_fn_name: 'cosine'
+  })
+  await json('sentence_bert_config.json', { max_seq_length: processor.settings.maxLength, do_lower_case: false })
+  for (const path of modules.slice(1)) await mkdir(join(directory, path), { recursive: true })
+  await json('1_Pooling/config.json', {
+    word_embedding_dimension: hiddenSize,
+    pooling_mode_cls_token: false,
+    pooling_mode_mean_tokens: false,
+    pooling_mode_max_tokens: false,
+    pooling_mode_mean_sqrt_len_tokens: false,
+    pooling_mode_weightedmean_tokens: false,
+    pooling_mode_lasttoken: true,
+    include_prompt: true
+  })
+  await json(`${modules.at(-1)}/config.json`, {})
+  if (cut) await writeCut(directory, hiddenSize, dimension)
+}
+
+async function writeCut(directory: string, from: number, to: number): Promise<void> {
+  const config = {
+    in_features: from,
+    out_features: to,
+    bias: false,
+    activation_function: 'torch.nn.modules.linear.Identity'
+  }
+  await writeWhole(join(directory, '2_Dense/config.json'), `${JSON.stringify(config, null, 2)}\n`)
+  const weight = new Float32Array(to * from)
+  for (let row = 0; row < to; row++) weight[row * from + row] = 1
+  await writeTensors(join(directory, '2_Dense/model.safetensors'), (add) =>
+    add({ name: 'linear.weight', shape: [to, from], data: weight })
+  )
+}
