@@ -1,13 +1,14 @@
 /** Writes a model as a directory that transformers or sentence-transformers loads: adapter merged, dimension cut. */
 import { existsSync } from 'node:fs'
-import { copyFile, mkdir, readdir } from 'node:fs/promises'
+import { mkdir, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { writeDirectoryWhole, writeWhole } from '../atomic.js'
 import { writeTensors } from '../data/safetensors.js'
 import { Vlm2VecError } from '../errors.js'
 import type { DType } from '../native.js'
 import type { Embedder } from './embedder.js'
-import { PRESET_FILE, writePreset } from './preset.js'
+import { copyModelFiles, presetOf } from './model-files.js'
+import { writePreset } from './preset.js'
 
 export interface ExportOptions {
   format: 'huggingface' | 'sentence-transformers'
@@ -15,35 +16,18 @@ export interface ExportOptions {
   dtype: DType | 'base'
 }
 
-/** Everything but weights and what is written anew; code is left behind, as nothing here runs it. */
-const COPIED =
-  /^(?!model\.safetensors|adapter_|optimizer|modules\.json|config_sentence_transformers)[^.].*\.(json|txt|jinja|model|tiktoken)$/
-
 /** The directory appears whole or not at all; one that exists must be empty. */
 export async function exportModel(embedder: Embedder, output: string, options: ExportOptions): Promise<void> {
   if (existsSync(output) && (await readdir(output)).length > 0)
     throw new Vlm2VecError('E_OUTPUT', `${output} is not empty; choose another directory or remove it.`)
-  const { directory } = embedder.files
+  const { processor, files } = embedder
   await writeDirectoryWhole(output, async (temporary) => {
-    for (const name of await readdir(directory))
-      if (COPIED.test(name) && name !== PRESET_FILE) await copyFile(join(directory, name), join(temporary, name))
+    await copyModelFiles(files.directory, temporary)
     await embedder.saveWeights(join(temporary, 'model.safetensors'), options.dtype)
-    await writePreset(temporary, presetOf(embedder))
+    const cut = embedder.dimension === processor.config.text.hiddenSize ? {} : { dimension: embedder.dimension }
+    await writePreset(temporary, { ...presetOf(processor.settings), ...cut })
     if (options.format === 'sentence-transformers') await writeSentenceTransformers(temporary, embedder)
   })
-}
-
-/** How items are prepared, so that the new directory gives the same vectors without any option. */
-function presetOf({ processor: { settings, config }, dimension }: Embedder) {
-  const { prompt, positions, instruction, image } = settings
-  return {
-    prompt,
-    positions,
-    ...(instruction !== undefined && { instruction }),
-    ...image,
-    maxLength: settings.maxLength,
-    ...(dimension !== config.text.hiddenSize && { dimension })
-  }
 }
 
 // ---- sentence-transformers -------------------------------------------------------------------------------------------

@@ -1,11 +1,10 @@
 /** The native trainer of a run, and what it leaves in a checkpoint: a directory that PEFT or transformers loads. */
-import { copyFile, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { writeWhole } from '../atomic.js'
 import { adapterConfigJson } from '../model/adapter.js'
-import { PRESET_FILE, writePreset, type Preset } from '../model/preset.js'
+import { copyModelFiles, presetOf } from '../model/model-files.js'
+import { writePreset } from '../model/preset.js'
 import { native, type NativeTrainer } from '../native.js'
-import type { ProcessorSettings } from '../preprocess/settings.js'
 import { OPTIMIZER_FILE } from './checkpoint.js'
 import type { RunSetup } from './setup.js'
 
@@ -56,28 +55,4 @@ export async function saveModel(trainer: NativeTrainer, setup: RunSetup, directo
     await trainer.saveWeights({ path: join(directory, 'model.safetensors'), dtype: 'base' })
   }
   await writePreset(directory, presetOf(setup.processor.settings))
-}
-
-/** Configuration, tokenizer, processor and template; not the weights, nor the lists of their shards. */
-async function copyModelFiles(from: string, to: string): Promise<void> {
-  const kept = /\.(json|txt|jinja|model|tiktoken)$/
-  const left = /(\.index\.json|^adapter_config\.json|^loop\.json)$/
-  for (const entry of await readdir(from, { withFileTypes: true })) {
-    const isFile = entry.isFile() || entry.isSymbolicLink() // the hub's cache holds links
-    if (isFile && kept.test(entry.name) && !left.test(entry.name)) await copyFile(join(from, entry.name), join(to, entry.name))
-  }
-}
-
-/** What the trained model must be given its inputs by. Pixel budgets only where they are not those of the base's files. */
-function presetOf(settings: ProcessorSettings): Preset {
-  const wasSaid = (source: string): boolean => source === 'option' || source.endsWith(PRESET_FILE)
-  const { prompt, positions, instruction, maxLength, image, sources } = settings
-  return {
-    prompt,
-    positions,
-    ...(instruction !== undefined && { instruction }),
-    ...(wasSaid(sources.minPixels) && { minPixels: image.minPixels }),
-    ...(wasSaid(sources.maxPixels) && { maxPixels: image.maxPixels }),
-    ...(wasSaid(sources.maxLength) && { maxLength })
-  }
 }

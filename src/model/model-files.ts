@@ -1,0 +1,32 @@
+/** What a written model directory holds besides weights: the base's other files, and how items are prepared. */
+import { copyFile, readdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { ProcessorSettings } from '../preprocess/settings.js'
+import { PRESET_FILE, type Preset } from './preset.js'
+
+const KEPT = /\.(json|txt|jinja|model|tiktoken)$/
+/** Lists of shards, what belongs to an adapter or a run, and files that are written anew. */
+const LEFT =
+  /(\.index\.json|^adapter_config\.json|^loop\.json|^vlm2vec\.json|^modules\.json|^config_sentence_transformers\.json)$/
+
+/** Copies configuration, tokenizer, processor and template; not the weights, nor the lists of their shards. */
+export async function copyModelFiles(from: string, to: string): Promise<void> {
+  for (const entry of await readdir(from, { withFileTypes: true })) {
+    const isFile = entry.isFile() || entry.isSymbolicLink() // the hub's cache holds links
+    if (isFile && KEPT.test(entry.name) && !LEFT.test(entry.name))
+      await copyFile(join(from, entry.name), join(to, entry.name))
+  }
+}
+
+/** What a model must be given its inputs by. Sizes only where they are not those of the base's own files. */
+export function presetOf({ prompt, positions, instruction, maxLength, image, sources }: ProcessorSettings): Preset {
+  const wasSaid = (source: string): boolean => source === 'option' || source.endsWith(PRESET_FILE)
+  return {
+    prompt,
+    positions,
+    ...(instruction !== undefined && { instruction }),
+    ...(wasSaid(sources.minPixels) && { minPixels: image.minPixels }),
+    ...(wasSaid(sources.maxPixels) && { maxPixels: image.maxPixels }),
+    ...(wasSaid(sources.maxLength) && { maxLength })
+  }
+}
