@@ -7,9 +7,9 @@
 namespace vlm2vec {
 
 struct AdamW {
-  float learning_rate, beta1 = 0.9f, beta2 = 0.999f, eps = 1e-8f, weight_decay = 0;
-  float gradient_scale = 1;  // clipping
-  int64_t step = 1;          // counts from 1
+  double learning_rate, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
+  double gradient_scale = 1;  // clipping
+  int64_t step = 1;           // counts from 1
 };
 
 // parameter, m, v, gradient: f32, dense, one size. shadow: bf16 copy of the parameter, rewritten, or absent.

@@ -20,8 +20,8 @@ class OpCheck {
   // E_SHAPE unless the tensor is there, on x's device, of these sizes and type.
   void fits(const char* name, Tensor tensor, std::initializer_list<int64_t> shape, Types types,
             Rows rows = Rows::Dense) const;
-  // E_SHAPE unless both are of one type.
-  void same_type(const char* name, Tensor tensor) const;
+  // E_SHAPE unless the tensor is dense, of x's sizes and x's type.
+  void like(const char* name, Tensor tensor) const;
   // E_CUDA for a tensor on a GPU: this op has no CUDA kernel.
   void on_cpu() const;
 

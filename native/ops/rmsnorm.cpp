@@ -1,7 +1,7 @@
 #include "ops/rmsnorm.h"
 
 #include "ops/op_check.h"
-#include "ops/rmsnorm_cpu.h"
+#include "ops/rmsnorm_kernels.h"
 
 namespace vlm2vec {
 

@@ -1,6 +1,5 @@
-#include "ops/rmsnorm_cpu.h"
-
 #include "ops/loops.h"
+#include "ops/rmsnorm_kernels.h"
 
 namespace vlm2vec::VLM2VEC_ISA {
 
