@@ -23,6 +23,23 @@ interface Entry {
 /** Every command, in the order of the help. */
 const COMMANDS: Record<string, Entry> = {
   embed: { does: 'items (JSONL) to vectors', load: () => import('./commands/embed.js') },
+  inspect: {
+    does: 'what a model directory is; with --input, what items become',
+    load: () => import('./commands/inspect.js')
+  },
+  export: {
+    does: 'merge an adapter, cut the dimension, write a Hugging Face or sentence-transformers directory',
+    load: () => import('./commands/export.js')
+  },
+  'data image-folder': {
+    does: 'training rows out of a folder of classes',
+    load: () => import('./commands/data-image-folder.js')
+  },
+  'data verify': {
+    does: 'read every row and picture of a data set, and list what is wrong',
+    load: () => import('./commands/data-verify.js')
+  },
+  'data stats': { does: 'what a data set consists of', load: () => import('./commands/data-stats.js') },
   doctor: {
     does: "what this machine can run, and how to repair what it can't",
     load: () => import('./commands/doctor.js')
