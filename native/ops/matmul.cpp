@@ -54,6 +54,7 @@ Weight::Weight(Tensor values) : values_(values), packed_(std::make_unique<Packed
               (values.dtype == DType::F32 || values.dtype == DType::BF16),
           "E_SHAPE", "matmul: weight ", values, " is not a dense f32 or bf16 matrix");
 }
+Weight::Weight() = default;
 Weight::Weight(Weight&&) noexcept = default;
 Weight& Weight::operator=(Weight&&) noexcept = default;
 Weight::~Weight() = default;
