@@ -22,7 +22,19 @@ interface Entry {
 
 /** Every command, in the order of the help. */
 const COMMANDS: Record<string, Entry> = {
+  train: {
+    does: 'contrastive training from a config; writes a run directory',
+    load: () => import('./commands/train.js')
+  },
   embed: { does: 'items (JSONL) to vectors', load: () => import('./commands/embed.js') },
+  evaluate: {
+    does: 'MMEB-style ranking tasks to scores and a report',
+    load: () => import('./commands/evaluate.js')
+  },
+  plan: {
+    does: 'what train would do, without doing it; checks data and options',
+    load: () => import('./commands/plan.js')
+  },
   inspect: {
     does: 'what a model directory is; with --input, what items become',
     load: () => import('./commands/inspect.js')

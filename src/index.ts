@@ -4,3 +4,7 @@ export { Embedder, type EmbedderOptions, type StreamOptions, type Vectors } from
 export { contrastiveLoss, type ContrastiveLoss, type ContrastiveLossOptions } from './loss.js'
 export type { ImageSource, Item, Video } from './data/item.js'
 export type { DType } from './native.js'
+export { train, type TrainEvent, type TrainRun } from './train/train.js'
+export type { TrainConfig } from './train/options.js'
+export { evaluate, type EvaluateRun, type Evaluation } from './evaluate/evaluate.js'
+export type { EvaluateConfig } from './evaluate/options.js'

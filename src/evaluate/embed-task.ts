@@ -14,7 +14,7 @@ export async function embedTask(
   const unique: PlacedItem[] = []
   const rowOf = ({ item, where }: Entry): number => {
     const key = itemKey(item)
-    if (!rows.has(key)) rows.set(key, unique.push({ read: () => item, label: where, imageRoot: '.' }) - 1)
+    if (!rows.has(key)) rows.set(key, unique.push({ item, label: where, imageRoot: '.' }) - 1)
     return rows.get(key)!
   }
   const queryRows = queries.map(rowOf)

@@ -37,9 +37,10 @@ export const evaluateOptions = {
 
 export type EvaluateOptions = Values<typeof evaluateOptions>
 
-/** What `evaluate()` takes; `tasks` are the tasks themselves. */
+/** What `evaluate()` takes; `tasks` are the tasks themselves, `only` names those that are run. */
 export type EvaluateConfig = Omit<Given<typeof evaluateOptions>, 'tasks' | 'definitions'> & {
   tasks: Given<typeof taskOptions>[]
+  only?: string[]
   device?: string
   threads?: number
 }
@@ -60,8 +61,8 @@ export function readTasksFile(document: unknown): unknown {
 }
 
 export function validateConfig(config: EvaluateConfig): EvaluateOptions {
-  const { device: _device, threads: _threads, ...rest } = config
-  return validate(evaluateOptions, readTasksFile(rest), 'the evaluation configuration')
+  const { device: _device, threads: _threads, only = [], tasks, ...rest } = config
+  return validate(evaluateOptions, { ...rest, tasks: only, definitions: tasks }, 'the evaluation configuration')
 }
 
 function listOf(tasks: unknown): unknown {

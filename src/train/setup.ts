@@ -1,4 +1,5 @@
 /** Everything that a run needs before its first step, checked: model, adapter, prompts, data. Loads no weights. */
+import { resolve } from 'node:path'
 import { tensorNames } from '../data/safetensors.js'
 import { Mixture, type MixtureRow } from '../data/mixture.js'
 import { resolveDevice } from '../device.js'
@@ -6,13 +7,11 @@ import { Vlm2VecError } from '../errors.js'
 import { adapterTargets, readAdapterConfig, type AdapterConfig } from '../model/adapter.js'
 import type { ModelConfig } from '../model/config.js'
 import { findModel, type ModelFiles } from '../model/directory.js'
-import type { ModuleTree } from '../model/module-tree.js'
-import { treeOf } from '../model/module-tree.js'
+import { treeOf, type ModuleTree } from '../model/module-tree.js'
 import { native, type AdapterModule, type DeviceOptions, type LinearModule } from '../native.js'
 import { Processor } from '../preprocess/processor.js'
-import type { Prepare, Rows } from './batches.js'
+import type { Prepare } from './batches.js'
 import type { TrainOptions } from './options.js'
-import { resolve } from 'node:path'
 
 export interface RunSetup {
   options: TrainOptions
@@ -22,7 +21,7 @@ export interface RunSetup {
   processor: Processor
   /** mode lora */
   adapter?: AdapterPlan
-  rows: Rows<MixtureRow> & { readonly length: number; close(): Promise<void> }
+  rows: Mixture
   prepare: Prepare<MixtureRow>
   maxSteps: number
   /** what is worth a second look, in sentences */
