@@ -38,6 +38,12 @@ export interface MixtureRow {
   row: number
 }
 
+export interface UnreadableRow {
+  error: unknown
+  where: string
+  source: string
+}
+
 interface Source extends Required<Omit<SourceOptions, 'path' | 'limit'>> {
   file: RowFile
   /** rows of this source in each block */
@@ -116,7 +122,7 @@ export class Mixture {
   }
 
   /** Every row once, source by source, in the order of the files. Rows that cannot be read come as their error. */
-  async *rows(): AsyncGenerator<MixtureRow | { error: unknown; where: string; source: string }> {
+  async *rows(): AsyncGenerator<MixtureRow | UnreadableRow> {
     for (const { name, file, imageRoot } of this.sources)
       for (let row = 0; row < file.length; row++) {
         const where = file.where(row)

@@ -73,9 +73,13 @@ export async function decodePicture(
   // Warnings (as of stray bytes between JPEG markers) are tolerated as Pillow tolerates them; truncation is not.
   const image = sharp(bytes, { failOn: 'error', limitInputPixels: false, ignoreIcc: true })
   const metadata = await image.metadata().catch((cause: unknown) => {
-    throw new Vlm2VecError('E_IMAGE', `${name}: not a picture, or its header is damaged (${reasonOf(cause)}).`, {
-      cause
-    })
+    throw new Vlm2VecError(
+      'E_IMAGE',
+      `${name}: not a picture, or truncated or damaged from its header on (${reasonOf(cause)}).`,
+      {
+        cause
+      }
+    )
   })
   const { width, height, format, space, depth, channels } = metadata
   if (!FORMATS.has(format))
