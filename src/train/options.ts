@@ -1,4 +1,6 @@
 /** The configuration of training: every key is also a flag (`--train.batch-size`) and an environment variable. */
+import { existsSync } from 'node:fs'
+import { resolve } from 'node:path'
 import {
   boolean,
   either,
@@ -127,3 +129,19 @@ export const trainOptions = {
 export type TrainOptions = Values<typeof trainOptions>
 /** What `train()` takes. */
 export type TrainConfig = Omit<Given<typeof trainOptions>, 'data'> & { data: Given<typeof sourceOptions>[] }
+
+/** The same with paths that hold from any directory, so that the resolved configuration can be run again. */
+export function withAbsolutePaths(options: TrainOptions): TrainOptions {
+  const absolute = (path: string | null): string | null => (path === null ? null : resolve(path))
+  const isDirectory = existsSync(options.model.path) // else a hub id
+  return {
+    ...options,
+    model: {
+      ...options.model,
+      path: isDirectory ? resolve(options.model.path) : options.model.path,
+      adapter: absolute(options.model.adapter)
+    },
+    data: options.data.map((source) => ({ ...source, path: resolve(source.path), image_root: absolute(source.image_root) })),
+    output: { ...options.output, dir: resolve(options.output.dir) }
+  }
+}

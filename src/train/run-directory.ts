@@ -9,7 +9,7 @@ import { newestCheckpoint, removeLeftovers, rotate, saveCheckpoint, type Checkpo
 import { differences, fingerprintOf, identityOf } from './identity.js'
 import { lock } from './lock.js'
 import { MetricsLog, type StepMetrics } from './metrics-log.js'
-import { trainOptions, type TrainOptions } from './options.js'
+import { trainOptions, withAbsolutePaths, type TrainOptions } from './options.js'
 
 const CONFIG_FILE = 'config.resolved.yaml'
 const METRICS_FILE = 'metrics.jsonl'
@@ -39,7 +39,7 @@ export class RunDirectory {
       await run.check()
       await removeLeftovers(path)
       run.resumed = await newestCheckpoint(path)
-      await writeWhole(join(path, CONFIG_FILE), stringify(options))
+      await writeWhole(join(path, CONFIG_FILE), stringify(withAbsolutePaths(options)))
       run.metrics = await MetricsLog.open(join(path, METRICS_FILE), run.resumed?.state.step ?? 0)
       return run
     } catch (error) {
