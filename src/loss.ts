@@ -63,20 +63,10 @@ export async function contrastiveLoss(
       `positives[${outside}] is ${positives[outside]}; targets count from 0 to ${N - 1}.`
     )
   const positiveStarts = Int32Array.from({ length: B + 1 }, (_, i) => i)
-  const result = await native().contrastiveLoss(
-    {
-      queries,
-      targets,
-      dimension,
-      temperature,
-      symmetric,
-      positiveStarts,
-      positives,
-      gradients,
-      ...(mask && maskInput(mask, positiveStarts, { B, N }))
-    },
-    { device: resolveDevice(options.device ?? 'auto'), threads: options.threads ?? 0 }
-  )
+  const ids = mask && maskInput(mask, positiveStarts, { B, N })
+  const device = { device: resolveDevice(options.device ?? 'auto'), threads: options.threads ?? 0 }
+  const rowsAndOptions = { queries, targets, dimension, temperature, symmetric, gradients }
+  const result = await native().contrastiveLoss({ ...rowsAndOptions, positiveStarts, positives, ...ids }, device)
   const none = new Float32Array(0)
   return { dQueries: none, dTargets: none, ...result }
 }
