@@ -229,8 +229,9 @@ void Weights::train(Parameter& parameter) {
     return shaped(arena.allocate(dtype, {parameter.spec.size()}), parameter.spec);
   };
   if (!parameter.master) {
-    parameter.master = flat_or_matrix(arena_, DType::F32);
-    read_f32(parameter, parameter.master.as<float>());
+    Tensor master = flat_or_matrix(arena_, DType::F32);
+    read_f32(parameter, master.as<float>());
+    parameter.master = master;
     if (parameter.stored) parameter.file->drop_pages(*parameter.stored);
     if (vector || options_.compute == DType::F32) {
       parameter.value = parameter.master;

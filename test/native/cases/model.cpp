@@ -1,0 +1,356 @@
+// Properties of the whole model and trainer on a tiny random Qwen2-VL: what the numbers are is tested against recorded
+// PyTorch states (test/integration); here is what must hold whatever they are.
+#include <unistd.h>
+
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "core/random.h"
+#include "core/safetensors.h"
+#include "harness.h"
+#include "model/embedding_model.h"
+#include "train/trainer.h"
+
+using namespace vlm2vec;
+using namespace vlm2vec::test;
+
+namespace {
+
+ModelConfig tiny_config() {
+  return ModelConfig::from_json(nlohmann::json::parse(R"({
+    "family": "qwen2_vl",
+    "text": {"vocabSize": 50, "hiddenSize": 32, "intermediateSize": 48, "layers": 3, "heads": 4, "kvHeads": 2, "headSize": 8,
+             "rmsNormEps": 1e-6, "ropeTheta": 10000.0, "mropeSection": [1, 1, 2]},
+    "vision": {"depth": 2, "embedDim": 24, "heads": 3, "intermediateSize": 40, "inChannels": 3, "patchSize": 2,
+               "temporalPatchSize": 2, "mergeSize": 2, "outputSize": 32, "activation": "quick_gelu"},
+    "tokens": {"image": 48, "video": 49}})"));
+}
+
+// A checkpoint of random weights in a temporary file, removed at the end of the case.
+class Checkpoint {
+ public:
+  explicit Checkpoint(const std::function<void(std::vector<TensorToWrite>&)>& change = nullptr) {
+    char name[] = "/tmp/vlm2vec-test-XXXXXX";
+    const int file = ::mkstemp(name);
+    expect(file >= 0, "no temporary file");
+    ::close(file);
+    path = name;
+    std::vector<TensorToWrite> tensors;
+    uint64_t stream = 0;
+    for (const auto& spec : parameter_table(tiny_config())) {
+      const uint64_t own = ++stream;
+      const bool norm = spec.role == Role::Vector && spec.name.find("norm") != std::string::npos;
+      tensors.push_back({spec.name, DType::F32, spec.shape, [spec, own, norm](void* to) {
+                           for (int64_t i = 0; i < spec.size(); ++i)
+                             static_cast<float*>(to)[i] = 0.25f * random_normal(7, own, uint64_t(i)) + (norm ? 1.0f : 0.0f);
+                         }});
+    }
+    if (change) change(tensors);
+    write_safetensors(path, tensors);
+  }
+  ~Checkpoint() { ::unlink(path.c_str()); }
+  std::string path;
+};
+
+// Sequences of text, or of one picture of (t, h, w) patches and text; owns what a Batch points to.
+struct Sequences {
+  std::vector<int32_t> tokens, starts{0}, grids;
+  std::vector<int32_t> axes[3];
+  std::vector<float> patches;
+  std::vector<int32_t> positions;
+
+  void add(int length, int32_t seed, std::vector<int32_t> grid = {}) {
+    int32_t at = 0;
+    const auto put = [&](int32_t token, int32_t t, int32_t h, int32_t w) {
+      tokens.push_back(token);
+      axes[0].push_back(t), axes[1].push_back(h), axes[2].push_back(w);
+    };
+    if (!grid.empty()) {
+      for (int32_t t = 0; t < grid[0]; ++t)
+        for (int32_t h = 0; h < grid[1] / 2; ++h)
+          for (int32_t w = 0; w < grid[2] / 2; ++w) put(48, t, h, w);
+      grids.insert(grids.end(), grid.begin(), grid.end());
+      const int64_t count = int64_t(grid[0]) * grid[1] * grid[2] * 24;
+      for (int64_t i = 0; i < count; ++i) patches.push_back(random_normal(3, uint64_t(seed), uint64_t(i)));
+      at = std::max(grid[1], grid[2]);
+    }
+    for (int i = 0; i < length; ++i, ++at) put(int32_t(random_bits(5, uint64_t(seed), uint64_t(i)) % 48), at, at, at);
+    starts.push_back(int32_t(tokens.size()));
+  }
+
+  Batch batch() {
+    positions.clear();
+    for (const auto& axis : axes) positions.insert(positions.end(), axis.begin(), axis.end());
+    Batch result;
+    result.tokens = tokens.data();
+    result.seq_starts = starts.data();
+    result.positions = positions.data();
+    result.patches = patches.data();
+    result.grids = grids.data();
+    result.token_count = int64_t(tokens.size());
+    result.sequence_count = int64_t(starts.size()) - 1;
+    result.patch_count = int64_t(patches.size()) / 24;
+    result.image_count = int64_t(grids.size()) / 3;
+    result.patch_values = 24;
+    return result;
+  }
+};
+
+Sequences item(int i) {
+  Sequences sequences;
+  if (i % 3 == 0) sequences.add(3 + i, i);
+  if (i % 3 == 1) sequences.add(2, i, {1, 4, 2 + 2 * (i % 4)});
+  if (i % 3 == 2) sequences.add(5, i, {2, 2, 4});
+  return sequences;
+}
+
+void append(Sequences& to, const Sequences& from) {
+  for (size_t i = 1; i < from.starts.size(); ++i) to.starts.push_back(int32_t(to.tokens.size()) + from.starts[i]);
+  to.tokens.insert(to.tokens.end(), from.tokens.begin(), from.tokens.end());
+  to.grids.insert(to.grids.end(), from.grids.begin(), from.grids.end());
+  to.patches.insert(to.patches.end(), from.patches.begin(), from.patches.end());
+  for (int a = 0; a < 3; ++a) to.axes[a].insert(to.axes[a].end(), from.axes[a].begin(), from.axes[a].end());
+}
+
+std::vector<float> embed(EmbeddingModel& model, Sequences sequences) {
+  std::vector<float> result((sequences.starts.size() - 1) * 32);
+  model.embed(sequences.batch(), result.data(), nullptr, nullptr);
+  return result;
+}
+
+const std::vector<AdapterSpec> kAdapters = {{"model.language_model.layers.0.self_attn.q_proj", 3, 2.0f, false},
+                                            {"model.language_model.layers.2.mlp.down_proj", 2, 0.5f, true},
+                                            {"model.visual.blocks.1.attn.qkv", 4, 1.0f, true},
+                                            {"model.visual.merger.mlp.0", 2, 1.0f, false},
+                                            {"model.visual.patch_embed.proj", 2, 1.0f, false}};
+
+// Gradients by name after one pass over `count` items in chunks of `chunk`, by way of the file that users read.
+std::map<std::string, std::vector<float>> gradients(Device& device, TrainerOptions options, int count, int chunk) {
+  const Checkpoint checkpoint, out;
+  Trainer trainer(device, tiny_config(), {checkpoint.path}, options);
+  // two optimizer steps first, so that the adapters' B is not zero
+  for (int step = 0; step < 3; ++step) {
+    ChunkPlace place;
+    place.step = step;
+    for (int first = 0; first < count; first += chunk, ++place.chunk) {
+      Sequences sequences;
+      for (int i = first; i < std::min(count, first + chunk); ++i) append(sequences, item(i));
+      std::vector<float> embeddings((sequences.starts.size() - 1) * 32), d;
+      trainer.embed(sequences.batch(), place, embeddings.data(), nullptr);
+      for (size_t i = 0; i < embeddings.size(); ++i)
+        d.push_back(random_normal(11, uint64_t(step), uint64_t(first) * 32 + i) + 0.1f * embeddings[i]);
+      trainer.backward(sequences.batch(), place, d.data(), nullptr);
+      place.first_token += int64_t(sequences.tokens.size());
+      place.first_patch += int64_t(sequences.patches.size()) / 24;
+    }
+    if (step < 2) trainer.update({1e-2f, 0, 1});
+  }
+  trainer.save_gradients(out.path);
+  std::map<std::string, std::vector<float>> result;
+  const SafetensorsFile file(out.path);
+  for (const auto& tensor : file.tensors()) {
+    const float* data = static_cast<const float*>(tensor.data);
+    result[tensor.name].assign(data, data + tensor.size());
+  }
+  return result;
+}
+
+void expect_same_gradients(const std::map<std::string, std::vector<float>>& a,
+                           const std::map<std::string, std::vector<float>>& b, double bound) {
+  expect(a.size() == b.size() && !a.empty(), a.size(), " and ", b.size(), " gradients");
+  double total = 0;
+  for (const auto& [name, values] : a)
+    for (float value : values) total += double(value) * value;
+  for (const auto& [name, values] : a) {
+    double difference = 0, norm = 0;
+    for (size_t i = 0; i < values.size(); ++i) {
+      difference += std::pow(double(values[i]) - b.at(name)[i], 2);
+      norm += double(values[i]) * values[i];
+    }
+    expect(norm > 0, name, " has a gradient of norm ", norm);
+    expect(std::sqrt(difference) <= bound * std::max(std::sqrt(norm), 1e-2 * std::sqrt(total)), name, ": gradients differ by ",
+           std::sqrt(difference), " of ", std::sqrt(norm));
+  }
+}
+
+TrainerOptions lora_options(float dropout) {
+  TrainerOptions options;
+  options.adapters = kAdapters;
+  options.dropout = dropout;
+  options.seed = 9;
+  return options;
+}
+
+void expect_checkpoint_error(std::initializer_list<const char*> words, const std::function<void(std::vector<TensorToWrite>&)>& change) {
+  const Checkpoint checkpoint(change);
+  const auto device = Device::cpu(1);
+  expect_error("E_CHECKPOINT", words, [&] { EmbeddingModel(*device, tiny_config(), {checkpoint.path}, {}); });
+}
+
+const Cases cases(
+    "model",
+    {{"knows a tensor by each of its three names",
+      [] {
+        expect(canonical_name("visual.merger.ln_q.bias") == "model.visual.merger.ln_q.bias", "hub, vision");
+        expect(canonical_name("model.layers.1.mlp.up_proj.weight") == "model.language_model.layers.1.mlp.up_proj.weight", "hub");
+        expect(canonical_name("model.norm.weight") == "model.language_model.norm.weight", "hub, norm");
+        expect(canonical_name("language_model.norm.weight") == "model.language_model.norm.weight", "bare");
+        expect(canonical_name("model.language_model.norm.weight") == "model.language_model.norm.weight", "new");
+        expect(canonical_name("lm_head.weight") == "lm_head.weight", "lm_head");
+      }},
+     {"names a missing, unexpected, misshapen or damaged tensor",
+      [] {
+        expect_checkpoint_error({"model.visual.blocks.1.norm1.bias", "missing"}, [](auto& tensors) {
+          for (size_t i = 0; i < tensors.size(); ++i)
+            if (tensors[i].name == "model.visual.blocks.1.norm1.bias") tensors.erase(tensors.begin() + long(i));
+        });
+        expect_checkpoint_error({"model.visual.blocks.2.norm1.bias", "unexpected"}, [](auto& tensors) {
+          tensors.push_back({"model.visual.blocks.2.norm1.bias", DType::F32, {1}, [](void* to) { std::memset(to, 0, 4); }});
+        });
+        expect_checkpoint_error({"model.language_model.norm.weight", "(31)", "(32)"}, [](auto& tensors) {
+          for (auto& tensor : tensors)
+            if (tensor.name == "model.language_model.norm.weight")
+              tensor = {tensor.name, DType::F32, {31}, [](void* to) { std::memset(to, 0, 31 * 4); }};
+        });
+        expect_checkpoint_error({"model.language_model.layers.0.mlp.up_proj.weight", "NaN"}, [](auto& tensors) {
+          for (auto& tensor : tensors)
+            if (tensor.name == "model.language_model.layers.0.mlp.up_proj.weight") {
+              const auto fill = tensor.fill;
+              tensor.fill = [fill](void* to) {
+                fill(to);
+                static_cast<float*>(to)[17] = NAN;
+              };
+            }
+        });
+      }},
+     {"an item alone has the bits that it has in any batch", Backends::Cpu,
+      [](Tensors& t) {
+        const Checkpoint checkpoint;
+        for (DType compute : {DType::F32, DType::BF16}) {
+          LoadOptions options;
+          options.compute = compute;
+          EmbeddingModel model(t.device(), tiny_config(), {checkpoint.path}, options);
+          Sequences all;
+          for (int i = 0; i < 11; ++i) append(all, item(i));
+          const std::vector<float> together = embed(model, all);
+          for (int i = 0; i < 11; ++i) {
+            const std::vector<float> alone = embed(model, item(i));
+            expect(std::memcmp(alone.data(), together.data() + i * 32, 32 * 4) == 0, "item ", i, " differs in ", name_of(compute));
+          }
+        }
+      }},
+     {"the chunk size does not change a gradient, dropout included", Backends::Cpu,
+      [](Tensors& t) {
+        for (float dropout : {0.0f, 0.3f}) {
+          const auto whole = gradients(t.device(), lora_options(dropout), 7, 7);
+          expect_same_gradients(whole, gradients(t.device(), lora_options(dropout), 7, 1), 2e-4);
+          expect_same_gradients(whole, gradients(t.device(), lora_options(dropout), 7, 3), 2e-4);
+        }
+      }},
+     {"what is recomputed has the bits of what was kept", Backends::Cpu,
+      [](Tensors& t) {
+        TrainerOptions full;
+        full.full = true;
+        for (TrainerOptions options : {full, lora_options(0.2f)}) {
+          const auto kept = gradients(t.device(), options, 5, 5);
+          for (size_t memory : {size_t(1), size_t(150000)}) {
+            options.activation_memory = memory;
+            expect_same_gradients(kept, gradients(t.device(), options, 5, 5), 0);
+          }
+        }
+      }},
+     {"full training begins with the checkpoint's weights", Backends::Cpu,
+      [](Tensors& t) {
+        const Checkpoint checkpoint, written;
+        TrainerOptions options;
+        options.full = true;
+        for (DType compute : {DType::F32, DType::BF16}) {
+          options.compute = compute;
+          Trainer trainer(t.device(), tiny_config(), {checkpoint.path}, options);
+          trainer.save_weights(written.path, DType::F32, true);
+          const SafetensorsFile before(checkpoint.path), after(written.path);
+          for (const auto& tensor : before.tensors())
+            expect(std::memcmp(tensor.data, after.find(tensor.name)->data, tensor.bytes) == 0, tensor.name, " differs");
+        }
+      }},
+     {"frozen parts get no gradient", Backends::Cpu,
+      [](Tensors& t) {
+        TrainerOptions full, frozen;
+        full.full = frozen.full = true;
+        frozen.frozen = {Part::Vision, Part::Merger};
+        const auto text = gradients(t.device(), frozen, 5, 2);
+        for (const auto& [name, values] : text) expect(name.find("visual") == std::string::npos, name, " is trained");
+        expect(gradients(t.device(), full, 5, 2).size() > text.size(), "nothing was frozen");
+      }},
+     {"a saved state goes on with the same bits", Backends::Cpu,
+      [](Tensors& t) {
+        const Checkpoint checkpoint, state, first, second;
+        Sequences sequences;
+        for (int i = 0; i < 4; ++i) append(sequences, item(i));
+        TrainerOptions options = lora_options(0.1f);
+        const auto step = [&](Trainer& trainer, int number) {
+          ChunkPlace place;
+          place.step = number;
+          std::vector<float> embeddings(4 * 32);
+          trainer.embed(sequences.batch(), place, embeddings.data(), nullptr);
+          trainer.backward(sequences.batch(), place, embeddings.data(), nullptr);
+          trainer.update({1e-2f, 0.1f, 1});
+        };
+        Trainer straight(t.device(), tiny_config(), {checkpoint.path}, options);
+        for (int i = 0; i < 2; ++i) step(straight, i);
+        straight.save_state(state.path);
+        step(straight, 2);
+        straight.save_state(first.path);
+        Trainer resumed(t.device(), tiny_config(), {checkpoint.path}, options);
+        resumed.restore_state(state.path);
+        step(resumed, 2);
+        resumed.save_state(second.path);
+        const SafetensorsFile a(first.path), b(second.path);
+        for (const auto& tensor : a.tensors())
+          expect(std::memcmp(tensor.data, b.find(tensor.name)->data, tensor.bytes) == 0, tensor.name, " differs");
+      }},
+     {"a merged model embeds as the adapted one does", Backends::Cpu,
+      [](Tensors& t) {
+        const Checkpoint checkpoint, adapter, merged;
+        {
+          TrainerOptions options = lora_options(0);
+          Trainer trainer(t.device(), tiny_config(), {checkpoint.path}, options);
+          Sequences sequences = item(1);
+          std::vector<float> d(32, 0.5f);
+          for (int i = 0; i < 3; ++i) {
+            trainer.backward(sequences.batch(), {i, 0, 0, 0}, d.data(), nullptr);
+            trainer.update({3e-2f, 0, 0});
+          }
+          trainer.save_weights(adapter.path, DType::F32, false);
+        }
+        LoadOptions options;
+        options.adapters = kAdapters;
+        options.adapter_file = adapter.path;
+        EmbeddingModel plain(t.device(), tiny_config(), {checkpoint.path}, {});
+        EmbeddingModel adapted(t.device(), tiny_config(), {checkpoint.path}, options);
+        save_model(adapted.weights(), merged.path, DType::F32, false);
+        EmbeddingModel whole(t.device(), tiny_config(), {merged.path}, {});
+        const auto a = embed(adapted, item(1)), b = embed(whole, item(1)), without = embed(plain, item(1));
+        double far = 0;
+        for (size_t i = 0; i < a.size(); ++i) {
+          expect(std::abs(a[i] - b[i]) < 2e-6, "element ", i, ": ", a[i], " and ", b[i]);
+          far = std::max(far, double(std::abs(a[i] - without[i])));
+        }
+        expect(far > 1e-2, "the adapter changes nothing: ", far);
+      }},
+     {"a batch that does not fit the model is refused", [] {
+        const ModelConfig config = tiny_config();
+        Sequences sequences = item(1);
+        Batch batch = sequences.batch();
+        batch.check(config);
+        batch.patch_count += 4;
+        expect_error("E_BATCH", {"patches"}, [&] { batch.check(config); });
+        sequences.tokens.back() = 48;
+        expect_error("E_BATCH", {"placeholder"}, [&] { sequences.batch().check(config); });
+        Sequences empty;
+        expect_error("E_BATCH", {"empty"}, [&] { empty.batch().check(config); });
+      }}});
+
+}  // namespace
