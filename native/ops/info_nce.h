@@ -10,7 +10,7 @@
 //   (e^{s_ip} / (R_i + e^{s_ip}) - 1) / |P_i|. Positives are applied exactly, outside the tiles.
 //   dtemperature = - sum_ij (d loss / d s_ij) s_ij / temperature.
 // Everything is f32 with f64 row sums; sums have a fixed order that does not depend on the number of threads.
-// Workspace: O((B + N) D / tile + tile^2), see info_nce_workspace.
+// Workspace: O(tile D + tile^2 + B + N), tile = 960: 30 MiB for D = 1,536, and 24 bytes a row.
 #pragma once
 #include <cstdint>
 
@@ -33,12 +33,12 @@ struct InfoNceOptions {
 
 struct InfoNceResult {
   double loss;
-  double dtemperature;
+  double dtemperature;  // 0 without gradients
 };
 
 // queries (B, D), targets (N, D) f32. dqueries, dtargets: same shapes, f32, overwritten; or both absent (loss only).
-// scratch: workspace, given back on return. E_SHAPE, E_OPTION (temperature not > 0), E_BATCH (a positive out of range, a
-// query without one).
+// scratch: workspace, given back on return. E_SHAPE, E_OPTION (temperature not > 0, half a mask), E_BATCH (no query, a
+// positive out of range, a query without one).
 InfoNceResult info_nce(Tensor dqueries, Tensor dtargets, Tensor queries, Tensor targets, const InfoNceOptions& options,
                        Arena& scratch);
 
