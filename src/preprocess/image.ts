@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url'
 import sharp from 'sharp'
 import { Vlm2VecError } from '../errors.js'
 import type { ImageSource } from '../data/item.js'
+import { decodeGif } from './gif.js'
 
 /** (height, width, 3) bytes. */
 export interface RgbImage {
@@ -89,50 +90,49 @@ export async function decodePicture(
       'E_IMAGE',
       `${name}: the picture has ${width} x ${height} pixels, more than the limit of ${pixelLimit}. Make it smaller, or raise the limit.`
     )
+  if (format === 'gif') return gifFrame(bytes, name)
   const gray16 = depth === 'ushort' && channels === 1
   if (space === 'cmyk') image.pipelineColourspace('cmyk').toColourspace('cmyk')
-  if (gray16) image.toColourspace('grey16')
+  else if (gray16) image.toColourspace('grey16')
+  else image.removeAlpha().toColourspace('srgb')
   const { data, info } = await image
     .raw({ depth: gray16 ? 'ushort' : 'uchar' })
     .toBuffer({ resolveWithObject: true })
     .catch((cause: unknown) => {
       throw new Vlm2VecError('E_IMAGE', `${name}: the picture is truncated or damaged (${reasonOf(cause)}).`, { cause })
     })
-  const pixels = gray16 ? clippedGray(data) : data
-  return {
-    width: info.width,
-    height: info.height,
-    data: toRgb(pixels, info.width * info.height, space === 'cmyk' ? 'cmyk' : info.channels)
+  const pixels = space === 'cmyk' ? rgbOfCmyk(data) : gray16 ? rgbOfGray16(data) : data
+  return { width: info.width, height: info.height, data: pixels }
+}
+
+function gifFrame(bytes: Uint8Array, name: string): RgbImage {
+  try {
+    return decodeGif(bytes)
+  } catch (cause) {
+    throw new Vlm2VecError('E_IMAGE', `${name}: the picture is truncated or damaged (${reasonOf(cause)}).`, { cause })
   }
 }
 
 const reasonOf = (cause: unknown): string => (cause as Error).message.trim().split('\n')[0]!
 
 /** Pillow (12.3) clips 16-bit gray to 255; of 16-bit colours it takes the high byte, as sharp does. */
-function clippedGray(data: Buffer): Uint8Array {
+function rgbOfGray16(data: Buffer): Uint8Array {
   const values = new Uint16Array(data.buffer, data.byteOffset, data.length / 2)
-  return Uint8Array.from(values, (value) => Math.min(value, 255))
+  const rgb = new Uint8Array(3 * values.length)
+  for (let i = 0; i < values.length; i++) rgb.fill(Math.min(values[i]!, 255), 3 * i, 3 * i + 3)
+  return rgb
 }
 
-/** Samples of 1 (gray), 2 (gray, alpha), 3, 4 (RGB, alpha) channels or CMYK to RGB. */
-function toRgb(from: Uint8Array, count: number, kind: number | 'cmyk'): Uint8Array {
-  if (kind === 3) return from
-  const to = new Uint8Array(3 * count)
-  if (kind === 'cmyk') {
-    for (let i = 0; i < count; i++) {
-      const white = 255 - from[4 * i + 3]!
-      for (let c = 0; c < 3; c++) {
-        const product = from[4 * i + c]! * white + 128 // of two bytes, divided by 255 with rounding
-        to[3 * i + c] = white - ((product + (product >> 8)) >> 8)
-      }
-    }
-    return to
-  }
-  const gray = kind < 3
+/** Pillow's cmyk2rgb: (255 - K) - C * (255 - K) / 255, rounded, for each of C, M, Y. */
+function rgbOfCmyk(cmyk: Buffer): Uint8Array {
+  const count = cmyk.length / 4
+  const rgb = new Uint8Array(3 * count)
   for (let i = 0; i < count; i++) {
-    to[3 * i] = from[kind * i]!
-    to[3 * i + 1] = from[kind * i + (gray ? 0 : 1)]!
-    to[3 * i + 2] = from[kind * i + (gray ? 0 : 2)]!
+    const white = 255 - cmyk[4 * i + 3]!
+    for (let c = 0; c < 3; c++) {
+      const product = cmyk[4 * i + c]! * white + 128
+      rgb[3 * i + c] = white - ((product + (product >> 8)) >> 8)
+    }
   }
-  return to
+  return rgb
 }

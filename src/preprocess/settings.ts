@@ -72,12 +72,7 @@ export async function resolveSettings(
     maxLength: maxLength.value,
     pixelLimit,
     image: { minPixels: minPixels.value, maxPixels: maxPixels.value },
-    video: {
-      ...files.video,
-      // What was said of pictures as a whole holds for frames; what a file says of pictures or videos only, for those.
-      ...(minPixels.source === files.imageFile ? {} : { minPixels: minPixels.value }),
-      ...(maxPixels.source === files.imageFile ? {} : { maxPixels: maxPixels.value })
-    },
+    video: videoBudget(files, minPixels, maxPixels),
     filter: files.filter,
     mean: files.mean,
     std: files.std,
@@ -90,6 +85,18 @@ export async function resolveSettings(
       maxPixels: maxPixels.source
     }
   }
+}
+
+interface Sourced {
+  value: number
+  source: string
+}
+
+/** What was said of pictures as a whole holds for frames too; what a file says of pictures only does not. */
+function videoBudget({ video, imageFile }: ImageSettings, min: Sourced, max: Sourced): ImageSettings['video'] {
+  const maxPixels = max.source === imageFile ? video.maxPixels : max.value
+  const minPixels = min.source === imageFile ? video.minPixels : min.value
+  return { ...video, maxPixels, minPixels: Math.min(minPixels, maxPixels) }
 }
 
 type Layer = { preset: Preset; source: string }
