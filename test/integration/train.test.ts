@@ -1,0 +1,216 @@
+/** `train` as a user runs it, on a tiny random model. */
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { beforeAll, describe, expect, it } from 'vitest'
+import { Embedder, type Item } from '../../src/index.js'
+import { command, norm, readJson, readJsonl, readTensors, temporaryFolder } from './golden.js'
+import { SCENES, spawnCli, writeConfig, writeExample, writeRows } from './tiny.js'
+
+interface Metrics {
+  step: number
+  loss: number
+  learning_rate: number
+  grad_norm: number
+  examples_per_second: number
+  tokens_per_second: number
+  memory_mib: number
+}
+
+const folder = temporaryFolder()
+beforeAll(() => writeExample(folder))
+
+const trainQuietly = (config: string, ...flags: string[]) => command('train', '--config', config, '--quiet', ...flags)
+const metricsOf = (name: string): Metrics[] => readJsonl<Metrics>(join(folder, name, 'metrics.jsonl'))
+
+describe('train', () => {
+  it('writes a run directory: configuration, metrics, checkpoints, and an adapter that embeds', async () => {
+    const config = writeConfig(folder, 'lora', { train: { max_steps: 12 } })
+    const [directory] = await trainQuietly(config)
+    expect(directory).toBe(join(folder, 'lora', 'final'))
+    expect(readdirSync(join(folder, 'lora')).sort()).toEqual([
+      'checkpoint-12',
+      'checkpoint-9',
+      'config.resolved.yaml',
+      'final',
+      'metrics.jsonl'
+    ])
+    const metrics = metricsOf('lora')
+    expect(metrics.map(({ step }) => step)).toEqual(Array.from({ length: 12 }, (_, i) => i + 1))
+    for (const each of metrics)
+      for (const [key, value] of Object.entries(each)) expect(value, `${key} of step ${each.step}`).toBeGreaterThan(0)
+    const mean = (values: Metrics[]): number => values.reduce((sum, { loss }) => sum + loss, 0) / values.length
+    expect(mean(metrics.slice(-4))).toBeLessThan(mean(metrics.slice(0, 4)))
+
+    const items = [{ text: 'find picture 1' }, { images: [join(folder, 'pictures', SCENES[1]!)] }]
+    const [base, trained] = await Promise.all(
+      [undefined, join(folder, 'lora', 'final')].map(async (adapter) => {
+        const embedder = await Embedder.load(join(folder, 'base'), { adapter, device: 'cpu' })
+        const { data } = await embedder.embed(items)
+        await embedder.close()
+        return data
+      })
+    )
+    expect(norm(trained!)).toBeCloseTo(Math.SQRT2, 5)
+    expect(trained).not.toEqual(base)
+  })
+
+  it('in mode full writes a model directory with every tensor of the base, by its name', async () => {
+    const config = writeConfig(folder, 'full', { tune: { mode: 'full', freeze: ['vision'] }, train: { max_steps: 2 } })
+    await trainQuietly(config)
+    const base = readTensors(join(folder, 'base', 'model.safetensors'))
+    const trained = readTensors(join(folder, 'full', 'final', 'model.safetensors'))
+    expect([...trained.keys()].sort()).toEqual([...base.keys()].sort())
+    const changed = [...base].filter(([name, { bytes }]) => !Buffer.from(trained.get(name)!.bytes).equals(bytes))
+    const frozen = ([name]: [string, unknown]): boolean => name.startsWith('visual.') && !name.includes('merger')
+    expect(changed.filter(frozen)).toEqual([])
+    expect(changed.length).toBeGreaterThan(20)
+    const embedder = await Embedder.load(join(folder, 'full', 'final'), { device: 'cpu' })
+    expect((await embedder.embed([{ text: 'words' }])).dimension).toBe(64)
+    await embedder.close()
+  })
+
+  it('takes the columns of MMEB, and a flag over the file', async () => {
+    writeRows(
+      join(folder, 'mmeb.jsonl'),
+      SCENES.map((name, i) => ({
+        qry: `<|image_1|>\nWhat is it? ${i}`,
+        qry_image_path: `pictures/${name}`,
+        pos_text: `thing ${i}`,
+        pos_image_path: '',
+        neg_text: [`other ${i}`, `another ${i}`],
+        neg_image_path: ['', '']
+      }))
+    )
+    const config = writeConfig(folder, 'mmeb', { data: [{ path: 'mmeb.jsonl' }] })
+    await trainQuietly(config, '--train.max-steps', '2')
+    expect(metricsOf('mmeb')).toHaveLength(2)
+  })
+
+  it('remembers the prompt that it was trained with', async () => {
+    const prompt = { style: 'raw', positions: 'sequential', instruction: 'Represent.', max_pixels: 12544 }
+    await trainQuietly(writeConfig(folder, 'prompt', { prompt, train: { max_steps: 1 } }))
+    expect(readJson(join(folder, 'prompt', 'final', 'vlm2vec.json'))).toEqual({
+      prompt: 'raw',
+      positions: 'sequential',
+      instruction: 'Represent.',
+      max_pixels: 12544
+    })
+  })
+
+  it('goes on training an adapter, by the configuration of that adapter', async () => {
+    await trainQuietly(writeConfig(folder, 'first', { tune: { dora: true, rank: 2 }, train: { max_steps: 2 } }))
+    const model = { adapter: 'first/final' }
+    await trainQuietly(writeConfig(folder, 'second', { model, train: { max_steps: 1, learning_rate: 0 } }))
+    expect(readJson(join(folder, 'second', 'final', 'adapter_config.json'))).toMatchObject({ r: 2, use_dora: true })
+    const [first, second] = ['first', 'second'].map((name) =>
+      readTensors(join(folder, name, 'final', 'adapter_model.safetensors'))
+    )
+    expect(second).toEqual(first)
+  })
+})
+
+describe('the loss', () => {
+  const rows: { query: Item; positives: Item[]; negatives: Item[] }[] = [
+    { query: { text: 'first query' }, positives: [{ text: 'a cat' }, { text: 'a tiger' }], negatives: [{ text: 'a dog' }] },
+    { query: { text: 'second query' }, positives: [{ text: 'a cat' }], negatives: [] },
+    { query: { text: 'third query' }, positives: [{ text: 'a dog' }], negatives: [{ text: 'a fox' }, { text: 'a cat' }] }
+  ]
+  const temperature = 0.5
+
+  /** Written out from its definition, on embeddings of the base model: new adapters change nothing at first. */
+  async function expectedLoss(mask: boolean): Promise<number> {
+    const embedder = await Embedder.load(join(folder, 'base'), { device: 'cpu' })
+    const embed = async (items: Item[]): Promise<Float32Array[]> => {
+      const { data, dimension, count } = await embedder.embed(items)
+      return Array.from({ length: count }, (_, i) => data.subarray(i * dimension, (i + 1) * dimension))
+    }
+    const targets = rows.flatMap(({ positives, negatives }) => [...positives, ...negatives])
+    const [q, t] = [await embed(rows.map(({ query }) => query)), await embed(targets)]
+    await embedder.close()
+    const score = (i: number, j: number): number => q[i]!.reduce((sum, value, d) => sum + value * t[j]![d]!, 0) / temperature
+    let first = 0
+    const losses = rows.map(({ positives, negatives }, i) => {
+      const own = positives.map((_, p) => first + p)
+      first += positives.length + negatives.length
+      const others = targets
+        .map((_, j) => j)
+        .filter((j) => !own.includes(j) && !(mask && positives.some(({ text }) => text === targets[j]!.text)))
+      const rest = others.reduce((sum, j) => sum + Math.exp(score(i, j)), 0)
+      return own.reduce((sum, p) => sum + Math.log(rest + Math.exp(score(i, p))) - score(i, p), 0) / own.length
+    })
+    return losses.reduce((sum, loss) => sum + loss, 0) / losses.length
+  }
+
+  it.each(['mask', 'keep'] as const)('with several positives, hard negatives and duplicates: %s', async (duplicates) => {
+    writeRows(join(folder, 'several.jsonl'), rows)
+    const train = { batch_size: 3, chunk_size: 2, max_steps: 1, temperature, duplicates, shuffle: false }
+    await trainQuietly(writeConfig(folder, `several-${duplicates}`, { data: [{ path: 'several.jsonl' }], train }))
+    const expected = await expectedLoss(duplicates === 'mask')
+    expect(metricsOf(`several-${duplicates}`)[0]!.loss).toBeCloseTo(expected, 5)
+  })
+
+  it('differs between the two, so that the test above can fail', async () => {
+    expect(Math.abs((await expectedLoss(true)) - (await expectedLoss(false)))).toBeGreaterThan(0.05)
+  })
+})
+
+describe('what goes wrong', () => {
+  const run = (config: string, ...flags: string[]) => spawnCli(['train', '--config', config, '--quiet', ...flags])
+
+  it('an unknown option: exit code 2, and the known ones', async () => {
+    const { code, stderr } = await run(writeConfig(folder, 'unknown', { train: { batchsize: 4 } }))
+    expect([code, stderr]).toEqual([2, expect.stringContaining('did you mean "train.batch_size"')])
+  })
+
+  it('a batch larger than the data: exit code 2', async () => {
+    const { code, stderr } = await run(writeConfig(folder, 'large', { train: { batch_size: 13 } }))
+    expect([code, stderr]).toEqual([2, expect.stringContaining('only 12 rows')])
+  })
+
+  it.each([
+    ['an empty data set', '', 'empty'],
+    ['a row without a target', '{"query": {"text": "a"}}\n', 'record 1'],
+    ['a picture that is missing', '{"query": {"text": "a"}, "target": {"images": ["none.png"]}}\n', 'record 1']
+  ])('%s: exit code 4, with file and record', async (_, content, message) => {
+    writeFileSync(join(folder, 'wrong.jsonl'), content)
+    const config = writeConfig(folder, 'wrong', { data: [{ path: 'wrong.jsonl' }], train: { batch_size: 1 } })
+    const { code, stderr } = await run(config)
+    expect([code, stderr]).toEqual([4, expect.stringContaining('wrong.jsonl')])
+    expect(stderr).toContain(message)
+  })
+
+  it('a loss that is not finite: exit code 1, with the checkpoint before as it was', async () => {
+    const train = { learning_rate: 1e30, max_grad_norm: 0, max_steps: 4, schedule: 'constant' }
+    const { code, stderr } = await run(writeConfig(folder, 'nan', { train, output: { save_every: 1 } }))
+    expect([code, stderr]).toEqual([1, expect.stringMatching(/not finite/)])
+    const steps = metricsOf('nan').map(({ step }) => step)
+    const newest = Math.max(...steps)
+    expect(newest).toBeLessThan(4)
+    expect(readdirSync(join(folder, 'nan')).filter((name) => /^checkpoint|^final|tmp/.test(name))).toContain(`checkpoint-${newest}`)
+    expect(readdirSync(join(folder, 'nan'))).not.toContain('final')
+  })
+
+  it('a disk that is full: exit code 1, and nothing half written', async () => {
+    const config = writeConfig(folder, 'full-disk', { output: { save_every: 1 } })
+    // Files of at most 8 KiB: the configuration fits, an adapter does not.
+    const { code, stderr } = await spawnCli(['train', '--config', config, '--quiet'], {
+      wrapper: ['bash', '-c', 'ulimit -f 8; exec "$@"', 'bash']
+    })
+    expect([code, stderr]).toEqual([1, expect.stringMatching(/checkpoint-1|adapter_model/)])
+    expect(readdirSync(join(folder, 'full-disk')).sort()).toEqual(['config.resolved.yaml', 'metrics.jsonl'])
+  })
+
+  it('an output directory that cannot be made: exit code 1', async () => {
+    writeFileSync(join(folder, 'file'), '')
+    const { code, stderr } = await run(writeConfig(folder, 'blocked', { output: { dir: 'file/run' } }))
+    expect([code, stderr]).toEqual([1, expect.stringContaining('file/run')])
+  })
+
+  it('an output directory that holds another run: exit code 2, and what differs', async () => {
+    await trainQuietly(writeConfig(folder, 'taken', { train: { max_steps: 1 } }))
+    const { code, stderr } = await run(writeConfig(folder, 'taken', { train: { max_steps: 1, seed: 8 } }))
+    expect([code, stderr]).toEqual([2, expect.stringContaining('train.seed was 7, is now 8')])
+    mkdirSync(join(folder, 'other'), { recursive: true })
+    expect(readFileSync(join(folder, 'taken', 'metrics.jsonl'), 'utf8').trim().split('\n')).toHaveLength(1)
+  })
+})
