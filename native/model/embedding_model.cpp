@@ -11,7 +11,6 @@ EmbeddingModel::EmbeddingModel(Device& device, const ModelConfig& config, const 
     : weights_(device, config, files, {options.compute, false}), scratch_(device, "activations") {
   if (!options.adapters.empty()) weights_.load_adapters(options.adapters, options.adapter_file);
   encoder_ = std::make_unique<Encoder>(weights_);
-  encoder_->pack();
 }
 
 void EmbeddingModel::embed(const Batch& batch, float* embeddings, float* last_hidden, const std::atomic<bool>* cancelled) {

@@ -35,10 +35,6 @@ void Encoder::invalidate() {
   each_linear([](Linear& linear) { linear.invalidate(); });
 }
 
-void Encoder::pack() {
-  each_linear([](Linear& linear) { linear.pack(); });
-}
-
 size_t Encoder::packed_bytes() {
   size_t total = 0;
   each_linear([&](const Linear& linear) { total += linear.packed_bytes(); });

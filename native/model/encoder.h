@@ -32,8 +32,7 @@ class Encoder {
   void backward(Context context, Tensor patch_ids, const Batch& batch, Tensor dembeddings, Saved& saved, bool with_vision) const;
 
   bool vision_trains() const { return vision_trains_; }
-  void invalidate();       // after an optimizer step
-  void pack();             // for embedding only: see Linear::pack
+  void invalidate();  // after an optimizer step
   size_t packed_bytes();
   // How a limit of `memory` bytes on kept activations is split between tower and text: the tower's share.
   size_t vision_share(const Batch& batch, DType compute, size_t memory) const;

@@ -7,18 +7,22 @@
 namespace vlm2vec {
 
 Linear::Linear(Weights& weights, const std::string& module)
-    : parameter_(&weights.at(module + ".weight")),
-      bias_(weights.find(module + ".bias")),
-      adapter_(weights.adapter(module)),
-      weight_(parameter_->value) {
-  if (!adapter_) return;
-  a_ = Weight(adapter_->a.value);
-  b_ = Weight(adapter_->b.value);
-  if (adapter_->spec.dora) {
+    : parameter_(&weights.at(module + ".weight")), bias_(weights.find(module + ".bias")), adapter_(weights.adapter(module)) {
+  weights.open_values(*parameter_);
+  weight_ = Weight(parameter_->value);
+  if (adapter_) {
+    a_ = Weight(adapter_->a.value);
+    b_ = Weight(adapter_->b.value);
+  }
+  if (adapter_ && adapter_->spec.dora) {
     dora_ = std::make_shared<Arena>(weights.device(), "DoRA norms");
     norm_ = dora_->allocate(DType::F32, {n()});
     c_ = dora_->allocate(DType::F32, {n()});
   }
+  if (weights.options().training) return;
+  if (c_) refresh_dora();
+  weight_.pack();
+  weights.close_values(*parameter_);
 }
 
 bool Linear::trains() const {
@@ -36,12 +40,6 @@ void Linear::invalidate() {
     b_.invalidate();
     dora_stale_ = true;
   }
-}
-
-void Linear::pack() {
-  if (c_) refresh_dora();
-  weight_.pack();
-  if (parameter_->stored) parameter_->file->drop_pages(*parameter_->stored);
 }
 
 // c = m / |W + s B A|; the weights change once a step, so this is done once a step.

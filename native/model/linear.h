@@ -20,6 +20,7 @@ class Linear {
   };
 
   Linear() = default;
+  // Where the weights are not for training, W is packed here and its plain values are given back.
   Linear(Weights& weights, const std::string& module);
 
   int64_t n() const { return weight_.n(); }
@@ -32,8 +33,6 @@ class Linear {
 
   // After an optimizer step: packed copies are stale, DoRA's norms too.
   void invalidate();
-  // Packs W for forward passes and gives back what that makes unnecessary. Not for training.
-  void pack();
   bool trains() const;
   bool adapted() const { return adapter_ != nullptr; }
   size_t packed_bytes() const;

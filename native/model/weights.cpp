@@ -54,10 +54,16 @@ Weights::Weights(Device& device, const ModelConfig& config, const std::vector<st
   require(!device.is_cuda(), "E_CUDA", "this model's layers have no CUDA kernels yet; use --device cpu");
   for (auto& spec : parameter_table(config)) {
     index_[spec.name] = parameters_.size();
-    parameters_.push_back({std::move(spec), {}, {}, {}, nullptr, nullptr});
+    parameters_.emplace_back();
+    parameters_.back().spec = std::move(spec);
   }
   open(files);
-  for (auto& parameter : parameters_) load(parameter);
+  for (auto& parameter : parameters_)
+    if (options.training || parameter.spec.role != Role::Linear) load(parameter);
+}
+
+Weights::~Weights() {
+  for (auto& parameter : parameters_) device_.release(parameter.converted);
 }
 
 // Finds the file of every parameter, and refuses what belongs to none.
@@ -97,17 +103,34 @@ void Weights::open(const std::vector<std::string>& files) {
 void Weights::load(Parameter& parameter) {
   const Flat flat(device_, *parameter.stored);
   check_finite(flat.tensor, *parameter.file, *parameter.stored);
-  const DType wanted = parameter.spec.role == Role::Vector      ? DType::F32
-                       : parameter.spec.role == Role::Embedding ? (flat.tensor.dtype == DType::F16 ? DType::F32 : flat.tensor.dtype)
-                                                                : options_.compute;
-  if (parameter.spec.role != Role::Vector && flat.tensor.dtype == wanted && flat.in_place()) {
+  const Role role = parameter.spec.role;
+  const DType stored = flat.tensor.dtype, gathered = stored == DType::F16 ? DType::F32 : stored;
+  const DType wanted = role == Role::Vector ? DType::F32 : role == Role::Embedding ? gathered : options_.compute;
+  if (role != Role::Vector && stored == wanted && flat.in_place()) {
     parameter.value = shaped(flat.tensor, parameter.spec);  // in the mapped file
-    return;
+  } else {
+    Tensor value(device_, nullptr, wanted, {flat.tensor.size()});
+    if (role == Role::Linear && !options_.training) {
+      value.data = parameter.converted = device_.allocate(value.bytes());
+    } else {
+      value.data = arena_.allocate_bytes(value.bytes());
+    }
+    cast(value, flat.tensor);
+    parameter.value = shaped(value, parameter.spec);
   }
-  Tensor value = arena_.allocate(wanted, {flat.tensor.size()});
-  cast(value, flat.tensor);
+  if (role != Role::Linear || parameter.value.data != flat.tensor.data) parameter.file->drop_pages(*parameter.stored);
+}
+
+void Weights::open_values(Parameter& parameter) {
+  if (!options_.training && parameter.value.absent()) load(parameter);
+}
+
+void Weights::close_values(Parameter& parameter) {
+  if (options_.training) return;
+  device_.release(parameter.converted);
+  parameter.converted = nullptr;
+  parameter.value = {};
   parameter.file->drop_pages(*parameter.stored);
-  parameter.value = shaped(value, parameter.spec);
 }
 
 Parameter* Weights::find(const std::string& name) {

@@ -19,6 +19,7 @@ struct Parameter {
   Tensor gradient;  // f32; absent while frozen
   const SafetensorsFile* file = nullptr;  // where it came from; null for adapters
   const StoredTensor* stored = nullptr;
+  void* converted = nullptr;  // memory of `value` while it is neither mapped nor in an arena (Weights::open_values)
   bool trained() const { return bool(gradient); }
 };
 
@@ -40,11 +41,17 @@ class Weights {
  public:
   struct Options {
     DType compute = DType::F32;
-    bool training = false;  // keeps values in plain layout; otherwise converted ones are dropped once they are packed
+    bool training = false;  // keeps the values of linear layers; otherwise they are there only while they are packed
   };
 
   // Reads and checks every tensor of the table. E_CHECKPOINT names what is missing, unexpected, wrongly shaped or not finite.
   Weights(Device& device, const ModelConfig& config, const std::vector<std::string>& files, Options options);
+  ~Weights();
+
+  // For embedding, the matrix of a linear layer is opened, packed and closed again, one after the other, so that a model
+  // never takes much more memory than its file. No effect while training.
+  void open_values(Parameter& parameter);
+  void close_values(Parameter& parameter);
 
   const ModelConfig& config() const { return config_; }
   const Options& options() const { return options_; }
