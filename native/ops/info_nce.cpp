@@ -46,8 +46,9 @@ class CpuInfoNce {
   CpuInfoNce(Tensor queries, Tensor targets, const InfoNceOptions& options, Arena& scratch)
       : B_(queries.rows()), N_(targets.rows()), D_(queries.shape[1]), options_(options), scratch_(scratch),
         device_(*queries.device), threads_(device_.threads()), q_(queries.as<float>()), t_(targets.as<float>()),
+        score_(VLM2VEC_KERNELS(device_.isa(), score_kernels)),
         kernel_(VLM2VEC_KERNELS(device_.isa(), info_nce_kernels)), pairs_(options, B_, N_) {
-    scores_ = floats(kInfoNceTile * kInfoNceTile);
+    scores_ = floats(kScoreTile * kScoreTile);
     const double half = options.symmetric ? 0.5 : 1.0;
     rows_ = direction(B_, half / double(B_));
     if (options.symmetric) columns_ = direction(N_, half / double(pairs_.named_targets()));
@@ -124,22 +125,25 @@ class CpuInfoNce {
   void each_tile(bool gradients, const F& f) {
     const ArenaScope scope(scratch_);
     InfoNceTile tile = {};
-    tile.D = D_, tile.threads = threads_, tile.scores = scores_;
+    ScoreTile& scores = tile.scores;
+    scores.D = D_, scores.threads = threads_, scores.scores = scores_;
+    scores.query_rows = floats(score_.packed_floats(D_)), scores.target_columns = floats(score_.packed_floats(D_));
     tile.inverse_temperature = 1 / options_.temperature;
-    tile.query_rows = floats(kernel_.packed_floats(D_)), tile.target_columns = floats(kernel_.packed_floats(D_));
     if (gradients) {
-      tile.query_channels = floats(kernel_.packed_floats(D_));
-      tile.target_channels = floats(kernel_.packed_floats(D_));
+      tile.query_channels = floats(kernel_.channel_floats(D_));
+      tile.target_channels = floats(kernel_.channel_floats(D_));
     }
-    for (int64_t j = 0; j < N_; j += kInfoNceTile) {
-      tile.targets = t_ + j * D_, tile.columns = std::min(kInfoNceTile, N_ - j);
-      kernel_.pack_targets(tile);
-      for (int64_t i = 0; i < B_; i += kInfoNceTile) {
-        tile.queries = q_ + i * D_, tile.rows = std::min(kInfoNceTile, B_ - i);
-        kernel_.pack_queries(tile);
-        kernel_.multiply_scores(tile);
-        parallel_for(threads_, tile.rows,
-                     [&](int64_t row) { pairs_.exclude(scores_ + row * kInfoNceTile, i + row, j, tile.columns); });
+    for (int64_t j = 0; j < N_; j += kScoreTile) {
+      scores.targets = t_ + j * D_, scores.columns = std::min(kScoreTile, N_ - j);
+      score_.pack_targets(scores);
+      if (gradients) kernel_.pack_target_channels(tile);
+      for (int64_t i = 0; i < B_; i += kScoreTile) {
+        scores.queries = q_ + i * D_, scores.rows = std::min(kScoreTile, B_ - i);
+        score_.pack_queries(scores);
+        if (gradients) kernel_.pack_query_channels(tile);
+        score_.multiply(scores);
+        parallel_for(threads_, scores.rows,
+                     [&](int64_t row) { pairs_.exclude(scores_ + row * kScoreTile, i + row, j, scores.columns); });
         f(tile, i, j);
       }
     }
@@ -177,6 +181,7 @@ class CpuInfoNce {
   Device& device_;
   int threads_;
   const float *q_, *t_;
+  const ScoreKernels& score_;
   const InfoNceKernels& kernel_;
   InfoNcePairs pairs_;
   float* scores_;

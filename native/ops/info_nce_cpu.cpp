@@ -4,26 +4,12 @@
 
 namespace vlm2vec::VLM2VEC_ISA {
 
-constexpr int64_t kStride = kInfoNceTile;
-constexpr int64_t kRowGroup = 96, kColumnGroup = 192;  // of one thread at a time: scores and a block of A stay in L2
-static_assert(kStride % kRows == 0 && kStride % kColumns == 0 && kRowGroup % kRows == 0 && kColumnGroup % kColumns == 0,
-              "tiles do not divide blocks");
+constexpr int64_t kStride = kScoreTile;
+constexpr int64_t kRowGroup = 96;  // rows of one thread at a time
 
 static const float kInfinity = __builtin_inff();
 
-static int64_t packed_floats(int64_t D) { return kStride * round_up(D, kColumns); }
-
-static void pack_as_rows(float* to, const float* from, int64_t rows, int64_t D, int threads) {
-  parallel_for(threads, round_up(rows, kRows) / kRows, [=](int64_t t) {
-    pack_transposed<kRows>(to + t * kRows * D, from + t * kRows * D, D, smaller(kRows, rows - t * kRows), D);
-  });
-}
-
-static void pack_as_columns(float* to, const float* from, int64_t rows, int64_t D, int threads) {
-  parallel_for(threads, round_up(rows, kColumns) / kColumns, [=](int64_t t) {
-    pack_transposed<kColumns>(to + t * kColumns * D, from + t * kColumns * D, D, smaller(kColumns, rows - t * kColumns), D);
-  });
-}
+static int64_t channel_floats(int64_t D) { return kStride * round_up(D, kColumns); }
 
 // Panels of kColumns channels, depth `rows`.
 static void pack_as_channels(float* to, const float* from, int64_t rows, int64_t D, int threads) {
@@ -32,26 +18,12 @@ static void pack_as_channels(float* to, const float* from, int64_t rows, int64_t
   });
 }
 
-static void pack_queries(const InfoNceTile& tile) {
-  pack_as_rows(tile.query_rows, tile.queries, tile.rows, tile.D, tile.threads);
-  if (tile.query_channels) pack_as_channels(tile.query_channels, tile.queries, tile.rows, tile.D, tile.threads);
+static void pack_query_channels(const InfoNceTile& tile) {
+  pack_as_channels(tile.query_channels, tile.scores.queries, tile.scores.rows, tile.scores.D, tile.scores.threads);
 }
 
-static void pack_targets(const InfoNceTile& tile) {
-  pack_as_columns(tile.target_columns, tile.targets, tile.columns, tile.D, tile.threads);
-  if (tile.target_channels) pack_as_channels(tile.target_channels, tile.targets, tile.columns, tile.D, tile.threads);
-}
-
-static void multiply_scores(const InfoNceTile& tile) {
-  const int64_t row_groups = round_up(tile.rows, kRowGroup) / kRowGroup;
-  const int64_t column_groups = round_up(tile.columns, kColumnGroup) / kColumnGroup;
-  parallel_for_dynamic(tile.threads, row_groups * column_groups, [=](int64_t i) {
-    const int64_t row = i % row_groups * kRowGroup, column = i / row_groups * kColumnGroup;
-    const int64_t rows = smaller(kRowGroup, tile.rows - row), columns = smaller(kColumnGroup, tile.columns - column);
-    multiply_packed(tile.scores + row * kStride + column, kStride, tile.query_rows + row * tile.D,
-                    round_up(rows, kRows) / kRows, tile.target_columns + column * tile.D,
-                    round_up(columns, kColumns) / kColumns, tile.D, false);
-  });
+static void pack_target_channels(const InfoNceTile& tile) {
+  pack_as_channels(tile.target_channels, tile.scores.targets, tile.scores.columns, tile.scores.D, tile.scores.threads);
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -59,10 +31,10 @@ static void multiply_scores(const InfoNceTile& tile) {
 
 static void add_row_sums(const InfoNceTile& tile, float* highest, double* sums) {
   const Floats scale = broadcast(tile.inverse_temperature);
-  parallel_for(tile.threads, tile.rows, [=](int64_t i) {
-    float* scores = tile.scores + i * kStride;
-    const int64_t width = round_up(tile.columns, kLanes);
-    for (int64_t j = tile.columns; j < width; ++j) scores[j] = -kInfinity;
+  parallel_for(tile.scores.threads, tile.scores.rows, [=](int64_t i) {
+    float* scores = tile.scores.scores + i * kStride;
+    const int64_t width = round_up(tile.scores.columns, kLanes);
+    for (int64_t j = tile.scores.columns; j < width; ++j) scores[j] = -kInfinity;
     Floats top = broadcast(-kInfinity);
     for (int64_t j = 0; j < width; j += kLanes) top = max(load(scores + j), top);
     const float here = tile.inverse_temperature * largest(top);
@@ -79,11 +51,11 @@ static void add_row_sums(const InfoNceTile& tile, float* highest, double* sums) 
 // kLanes columns at a time; f32 over kRowGroup rows, f64 over groups.
 static void add_column_sums(const InfoNceTile& tile, float* highest, double* sums) {
   const Floats scale = broadcast(tile.inverse_temperature);
-  parallel_for(tile.threads, round_up(tile.columns, kLanes) / kLanes, [=](int64_t group) {
-    const int64_t first = group * kLanes, count = smaller(kLanes, tile.columns - first);
-    const float* scores = tile.scores + first;
+  parallel_for(tile.scores.threads, round_up(tile.scores.columns, kLanes) / kLanes, [=](int64_t group) {
+    const int64_t first = group * kLanes, count = smaller(kLanes, tile.scores.columns - first);
+    const float* scores = tile.scores.scores + first;
     Floats top = broadcast(-kInfinity);
-    for (int64_t i = 0; i < tile.rows; ++i) top = max(load(scores + i * kStride), top);
+    for (int64_t i = 0; i < tile.scores.rows; ++i) top = max(load(scores + i * kStride), top);
     float raised[kLanes], shift[kLanes], part[kLanes];
     store(raised, top * scale);
     for (int64_t j = 0; j < kLanes; ++j) {
@@ -91,9 +63,9 @@ static void add_column_sums(const InfoNceTile& tile, float* highest, double* sum
       shift[j] = raised[j] == -kInfinity ? 0 : -raised[j];
     }
     double total[kLanes] = {};
-    for (int64_t row = 0; row < tile.rows; row += kRowGroup) {
+    for (int64_t row = 0; row < tile.scores.rows; row += kRowGroup) {
       Floats partial = {};
-      for (int64_t i = row; i < smaller(row + kRowGroup, tile.rows); ++i)
+      for (int64_t i = row; i < smaller(row + kRowGroup, tile.scores.rows); ++i)
         partial += exp(multiply_add(load(scores + i * kStride), scale, load(shift)));
       store(part, partial);
       for (int64_t j = 0; j < kLanes; ++j) total[j] += double(part[j]);
@@ -112,14 +84,14 @@ static void add_column_sums(const InfoNceTile& tile, float* highest, double* sum
 static void weigh(const InfoNceTile& tile, const float* row_shift, float row_weight, const float* column_shift,
                   float column_weight) {
   const Floats scale = broadcast(tile.inverse_temperature);
-  parallel_for(tile.threads, tile.rows, [=](int64_t i) {
-    float* scores = tile.scores + i * kStride;
+  parallel_for(tile.scores.threads, tile.scores.rows, [=](int64_t i) {
+    float* scores = tile.scores.scores + i * kStride;
     const Floats shift = broadcast(-row_shift[i]);
-    for (int64_t j = 0; j < tile.columns; j += kLanes) {
+    for (int64_t j = 0; j < tile.scores.columns; j += kLanes) {
       const Floats s = load(scores + j);
       Floats g = exp(multiply_add(s, scale, shift)) * broadcast(row_weight);
       if (column_shift) {
-        const Floats column = load(column_shift + j, lanes(tile.columns - j));
+        const Floats column = load(column_shift + j, lanes(tile.scores.columns - j));
         g = multiply_add(exp(multiply_add(s, scale, -column)), broadcast(column_weight), g);
       }
       store(scores + j, g);
@@ -131,16 +103,16 @@ static void weigh(const InfoNceTile& tile, const float* row_shift, float row_wei
 template <int64_t row_step, int64_t depth_step>
 static void add_product(float* to, int64_t rows, int64_t depth, const float* channels, const InfoNceTile& tile) {
   constexpr int64_t kPanels = 8;
-  const int64_t D = tile.D, panels = round_up(D, kColumns) / kColumns;
+  const int64_t D = tile.scores.D, panels = round_up(D, kColumns) / kColumns;
   const int64_t row_groups = round_up(rows, kRowGroup) / kRowGroup, panel_groups = round_up(panels, kPanels) / kPanels;
-  parallel_for_dynamic(tile.threads, row_groups * panel_groups, [=](int64_t item) {
+  parallel_for_dynamic(tile.scores.threads, row_groups * panel_groups, [=](int64_t item) {
     const int64_t first = item % row_groups * kRowGroup, last = smaller(rows, first + kRowGroup);
     const int64_t first_panel = item / row_groups * kPanels, last_panel = smaller(panels, first_panel + kPanels);
     float c[kRows * kColumns];
     for (int64_t k = 0; k < depth; k += kDepth)
       for (int64_t p = first_panel; p < last_panel; ++p)
         for (int64_t i = first; i < last; i += kRows) {
-          const float* a = tile.scores + i * row_step + k * depth_step;
+          const float* a = tile.scores.scores + i * row_step + k * depth_step;
           const float* b = channels + (p * depth + k) * kColumns;
           const int64_t count = smaller(kRows, rows - i), width = smaller(kColumns, D - p * kColumns);
           const int64_t block = smaller(kDepth, depth - k);
@@ -157,14 +129,14 @@ static void add_product(float* to, int64_t rows, int64_t depth, const float* cha
 }
 
 static void add_dqueries(const InfoNceTile& tile, float* dqueries) {
-  add_product<kStride, 1>(dqueries, tile.rows, tile.columns, tile.target_channels, tile);
+  add_product<kStride, 1>(dqueries, tile.scores.rows, tile.scores.columns, tile.target_channels, tile);
 }
 
 static void add_dtargets(const InfoNceTile& tile, float* dtargets) {
-  add_product<1, kStride>(dtargets, tile.columns, tile.rows, tile.query_channels, tile);
+  add_product<1, kStride>(dtargets, tile.scores.columns, tile.scores.rows, tile.query_channels, tile);
 }
 
-extern const InfoNceKernels info_nce_kernels = {packed_floats, pack_queries,    pack_targets, multiply_scores, add_row_sums,
-                                                add_column_sums, weigh,         add_dqueries, add_dtargets};
+extern const InfoNceKernels info_nce_kernels = {channel_floats,  pack_query_channels, pack_target_channels, add_row_sums,
+                                                add_column_sums, weigh,               add_dqueries,         add_dtargets};
 
 }  // namespace vlm2vec::VLM2VEC_ISA

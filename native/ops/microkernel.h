@@ -108,15 +108,17 @@ VLM2VEC_INLINE void write_number(bf16* to, float x) { *to = to_bf16(x); }
 
 // `rows` rows of `from`, each `depth` long, become the columns of one panel: to[k * width + i] = from[i][k]. A tile of A
 // (width kRows) and a panel of B that is the transpose of `from` (width kColumns) alike. rows <= width; the rest is 0.
+// With `indices`, column i is row indices[i].
 template <int64_t width, typename To, typename From>
-static inline void pack_transposed(To* to, const From* from, int64_t from_stride, int64_t rows, int64_t depth) {
+static inline void pack_transposed(To* to, const From* from, int64_t from_stride, int64_t rows, int64_t depth,
+                                   const int32_t* indices = nullptr) {
   constexpr int64_t kStep = 16;  // keeps the lines written in L1
   for (int64_t k = 0; k < depth; k += kStep) {
     const int64_t count = smaller(kStep, depth - k);
     for (int64_t i = 0; i < width; ++i) {
       To* column = to + k * width + i;
       if (i < rows) {
-        const From* row = from + i * from_stride + k;
+        const From* row = from + (indices ? indices[i] : i) * from_stride + k;
         for (int64_t s = 0; s < count; ++s) write_number(column + s * width, read_number(row + s));
       } else {
         for (int64_t s = 0; s < count; ++s) write_number(column + s * width, 0.0f);
