@@ -53,28 +53,25 @@ interface Source extends Required<Omit<SourceOptions, 'path' | 'limit'>> {
 /** Rows of a block, at most, where there are several sources: weights hold to one part in this many. */
 const BLOCK = 4096
 const BLOCK_SEED = 0x626c6f63
+const KEPT_BLOCKS = 8
+
+/** For each place of a block: the source, and the how-manieth of that source it is within the block. */
+interface Block {
+  sources: Uint16Array
+  ranks: Uint16Array
+}
 
 export class Mixture {
-  /** source of each place of a block, and the how-manieth of that source it is */
-  private readonly sourceAt: Uint16Array
-  private readonly rankAt: Uint16Array
+  /** the sources of a block, spread evenly */
+  private readonly pattern: Uint16Array
+  /** by index; the last ones that were used */
+  private readonly blocks = new Map<number, Block>()
 
   private constructor(
     private readonly sources: readonly Source[],
     private readonly options: MixtureOptions
   ) {
-    const size = sources.reduce((sum, { quota }) => sum + quota, 0)
-    this.sourceAt = new Uint16Array(size)
-    this.rankAt = new Uint16Array(size)
-    const used = sources.map(() => 0)
-    for (let place = 0; place < size; place++) {
-      // The source that is furthest behind its share.
-      let next = 0
-      for (let index = 1; index < sources.length; index++)
-        if ((used[index]! + 0.5) / sources[index]!.quota < (used[next]! + 0.5) / sources[next]!.quota) next = index
-      this.sourceAt[place] = next
-      this.rankAt[place] = used[next]!++
-    }
+    this.pattern = evenly(sources.map(({ quota }) => quota))
   }
 
   /** E_DATA: a file that cannot be read or is empty. E_OPTION: a weight that is not positive. */
@@ -105,20 +102,37 @@ export class Mixture {
 
   /** The row at any position from 0. E_DATA. */
   async at(position: number): Promise<MixtureRow> {
-    const size = this.sourceAt.length
-    const block = Math.floor(position / size)
+    const size = this.pattern.length
+    const index = Math.floor(position / size)
+    const block = this.block(index)
+    const which = block.sources[position % size]!
+    const source = this.sources[which]!
+    const drawn = index * source.quota + block.ranks[position % size]!
     const { shuffle, seed } = this.options
-    const mixed = shuffle && this.sources.length > 1
-    const place = mixed ? new Permutation(size, seed ^ BLOCK_SEED, block).at(position % size) : position % size
-    const index = this.sourceAt[place]!
-    const source = this.sources[index]!
-    const drawn = block * source.quota + this.rankAt[place]!
     const epoch = Math.floor(drawn / source.file.length)
     const inEpoch = drawn % source.file.length
-    const row = shuffle ? new Permutation(source.file.length, seed + index, epoch).at(inEpoch) : inEpoch
+    const row = shuffle ? new Permutation(source.file.length, seed + which, epoch).at(inEpoch) : inEpoch
     const where = source.file.where(row)
     const example = completePaths(readRow(await source.file.row(row), where), source.imageRoot)
     return { example, where, source: source.name, epoch, row }
+  }
+
+  private block(index: number): Block {
+    const known = this.blocks.get(this.shuffled ? index : 0)
+    if (known) return known
+    const size = this.pattern.length
+    const order = this.shuffled ? new Permutation(size, this.options.seed ^ BLOCK_SEED, index) : undefined
+    const sources = this.pattern.map((_, place) => this.pattern[order ? order.at(place) : place]!)
+    const used = this.sources.map(() => 0)
+    const block = { sources, ranks: sources.map((source) => used[source]!++) }
+    const oldest = this.blocks.keys().next()
+    if (this.blocks.size >= KEPT_BLOCKS && !oldest.done) this.blocks.delete(oldest.value)
+    this.blocks.set(this.shuffled ? index : 0, block)
+    return block
+  }
+
+  private get shuffled(): boolean {
+    return this.options.shuffle && this.sources.length > 1
   }
 
   /** Every row once, source by source, in the order of the files. Rows that cannot be read come as their error. */
@@ -149,6 +163,18 @@ function limited(file: RowFile, limit: number): RowFile {
     where: (index) => file.where(index),
     close: () => file.close()
   }
+}
+
+/** Each index as often as its quota asks for; next is always the one that is furthest behind its share. */
+function evenly(quotas: readonly number[]): Uint16Array {
+  const used = quotas.map(() => 0)
+  const behind = (index: number): number => (used[index]! + 0.5) / quotas[index]!
+  return Uint16Array.from({ length: quotas.reduce((sum, quota) => sum + quota, 0) }, () => {
+    let next = 0
+    for (let index = 1; index < quotas.length; index++) if (behind(index) < behind(next)) next = index
+    used[next]!++
+    return next
+  })
 }
 
 function completePaths({ query, positives, negatives }: Example, root: string): Example {
