@@ -94,8 +94,9 @@ std::shared_ptr<DeviceExecutor> Environment::device(const std::string& name, int
 
 Napi::Promise Environment::run(Napi::Env env, Executor& executor, Napi::Value pin, std::function<void()> work,
                                std::function<Napi::Value(Napi::Env)> result) {
-  auto* task = new Task{Napi::Promise::Deferred::New(env), Napi::Reference<Napi::Value>::New(pin, 1), std::move(work),
-                        std::move(result), nullptr};
+  // Node-API 9 has references to objects only; there is nothing to keep alive in other values.
+  auto held = pin.IsObject() ? Napi::Reference<Napi::Value>::New(pin, 1) : Napi::Reference<Napi::Value>();
+  auto* task = new Task{Napi::Promise::Deferred::New(env), std::move(held), std::move(work), std::move(result), nullptr};
   Napi::Promise promise = task->deferred.Promise();
   if (pending_++ == 0) completions_.Ref(env);  // keeps the event loop alive while something runs
   executor.post([this, task] {
