@@ -68,7 +68,10 @@ export async function evaluate(config: EvaluateConfig, run: EvaluateRun = {}): P
   const report = leaderboardReport(info, scores, new Date())
   await writeWhole(join(options.output, 'report.json'), `${JSON.stringify(report, null, 2)}\n`)
   await writeWhole(join(options.output, 'report.md'), markdownReport(info, scores))
-  await writeWhole(join(options.output, 'report.html'), htmlReport(info, scores, await readExamples(options.output, scores)))
+  await writeWhole(
+    join(options.output, 'report.html'),
+    htmlReport(info, scores, await readExamples(options.output, scores))
+  )
   return { scores, report }
 }
 
@@ -107,7 +110,11 @@ interface Scoring extends EvaluateRun {
   fingerprint: string
 }
 
-async function scoreTask(task: Task, embedder: Embedder, { options, device, fingerprint, signal, log = silent }: Scoring): Promise<TaskScore> {
+async function scoreTask(
+  task: Task,
+  embedder: Embedder,
+  { options, device, fingerprint, signal, log = silent }: Scoring
+): Promise<TaskScore> {
   const data = await loadTask(task, options.limit)
   const { queries, candidates } = await embedTask(task.name, data, embedder, { signal, log })
   const rankings = await rank(queries, candidates, data.queries, { depth: options.depth, ...device })

@@ -41,5 +41,7 @@ async function describeFile(path: string): Promise<unknown> {
   const found = await stat(path).catch(() => undefined)
   if (!found?.isFile()) return undefined
   if (found.size > HASHED_BYTES) return [found.size, found.mtimeMs]
-  return createHash('sha256').update(await readFile(path)).digest('hex')
+  return createHash('sha256')
+    .update(await readFile(path))
+    .digest('hex')
 }

@@ -40,7 +40,10 @@ async function findTable(task: Task, name: string): Promise<string> {
   const isFolder = names.includes(name) && (await stat(folder)).isDirectory()
   const inside = isFolder ? (await readdir(folder)).filter((each) => /\.(jsonl|parquet)$/.test(each)).sort() : []
   if (inside.length > 1)
-    throw new Vlm2VecError('E_DATA', `Task ${task.name}: ${folder} holds several files (${inside.join(', ')}); one is needed.`)
+    throw new Vlm2VecError(
+      'E_DATA',
+      `Task ${task.name}: ${folder} holds several files (${inside.join(', ')}); one is needed.`
+    )
   if (inside[0] === undefined) throw missing
   return join(folder, inside[0])
 }

@@ -25,7 +25,11 @@ export const evaluateOptions = {
   depth: option(integer(10), 100, 'candidates a query in the predictions'),
   definitions: option(tables(taskOptions), [], 'the tasks; in a config file simply `tasks:`'),
   dtype: option(oneOf('f32', 'bf16'), 'f32', 'number type of computing'),
-  prompt: option(oneOf('auto', 'raw', 'vlm2vec', 'chat'), 'auto', "how prompts are put together; auto: the model's own, else raw"),
+  prompt: option(
+    oneOf('auto', 'raw', 'vlm2vec', 'chat'),
+    'auto',
+    "how prompts are put together; auto: the model's own, else raw"
+  ),
   positions: option(oneOf('auto', 'mrope', 'sequential'), 'auto', 'how picture tokens are placed'),
   instruction: option(nullable(string), null, 'of items that have none'),
   min_pixels: option(nullable(integer(1)), null, "pictures are enlarged to this; default: the model's"),

@@ -48,7 +48,12 @@ export async function rank(
     const row = [...indices.subarray(i * k, (i + 1) * k)]
     const filled = row.filter((index) => index >= 0)
     const gains = gainsOf(filled, query)
-    return { indices: filled, scores: [...scores.subarray(i * k, i * k + filled.length)], gains, ideal: [...query.relevant.values()] }
+    return {
+      indices: filled,
+      scores: [...scores.subarray(i * k, i * k + filled.length)],
+      gains,
+      ideal: [...query.relevant.values()]
+    }
   })
 }
 

@@ -31,7 +31,9 @@ export async function examplesOf({ queries, candidates }: TaskData, rankings: Ra
 async function show({ text = '', instruction = '', images = [], videos = [] }: Item): Promise<Shown> {
   const sources = [...images, ...videos.flatMap(({ frames }) => frames.slice(0, 1))]
   const thumbnails = await Promise.all(sources.map(thumbnail))
-  const words = (text || (sources.length === 0 ? instruction : '')).replace(/<\|image_\d+\|>|<\|image_pad\|>/g, '').trim()
+  const words = (text || (sources.length === 0 ? instruction : ''))
+    .replace(/<\|image_\d+\|>|<\|image_pad\|>/g, '')
+    .trim()
   return {
     text: words.length > TEXT_LENGTH ? `${words.slice(0, TEXT_LENGTH)}…` : words,
     pictures: thumbnails.filter((url) => url !== '')

@@ -87,7 +87,8 @@ ${tasks.map((score) => details(score, examples.get(score.name) ?? [])).join('\n'
 function details(score: TaskScore, examples: Example[]): string {
   const value = (metric: string, k: number): number => score[`${metric}@${k}` as MetricName]
   const rows = METRICS.map(
-    (metric) => `<tr><td>${metric}</td>${CUTOFFS.map((k) => `<td class="n">${percent(value(metric, k))}</td>`).join('')}</tr>`
+    (metric) =>
+      `<tr><td>${metric}</td>${CUTOFFS.map((k) => `<td class="n">${percent(value(metric, k))}</td>`).join('')}</tr>`
   )
   const head = `<tr><th></th>${CUTOFFS.map((k) => `<th class="n">@${k}</th>`).join('')}</tr>`
   return `<details><summary>${escape(score.name)}: all metrics${examples.length > 0 ? ' and examples' : ''}</summary>

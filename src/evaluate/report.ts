@@ -66,10 +66,21 @@ export function groupsOf(scores: readonly TaskScore[]): { metaTasks: Group[]; to
     chance: meanOf(tasks.map(({ chance }) => chance))
   })
   const names = [...new Set(scores.map(({ meta_task }) => meta_task))]
-  const metaTasks = names.map((name) => group(name, scores.filter(({ meta_task }) => meta_task === name)))
+  const metaTasks = names.map((name) =>
+    group(
+      name,
+      scores.filter(({ meta_task }) => meta_task === name)
+    )
+  )
   const splits = [
-    group('in distribution', scores.filter(({ split }) => split === 'ind')),
-    group('out of distribution', scores.filter(({ split }) => split === 'ood'))
+    group(
+      'in distribution',
+      scores.filter(({ split }) => split === 'ind')
+    ),
+    group(
+      'out of distribution',
+      scores.filter(({ split }) => split === 'ood')
+    )
   ]
   const both = splits.every(({ tasks }) => tasks.length > 0)
   return { metaTasks, totals: [...(both ? splits : []), group('all', [...scores])] }

@@ -1,22 +1,14 @@
 /** A ranking task: queries, candidates, and which candidates are right. */
 import { Vlm2VecError } from '../errors.js'
 import type { Item } from '../data/item.js'
-import {
-  integer,
-  matching,
-  nullable,
-  number,
-  oneOf,
-  option,
-  path,
-  required,
-  string,
-  type Values
-} from '../options.js'
+import { integer, matching, nullable, number, oneOf, option, path, required, string, type Values } from '../options.js'
 import { METRIC_NAMES } from './metrics.js'
 
 export const taskOptions = {
-  name: required(matching(/^[\w][\w .+-]*$/, 'a name of letters, digits, space, . _ + -'), 'name of the task and of its files'),
+  name: required(
+    matching(/^[\w][\w .+-]*$/, 'a name of letters, digits, space, . _ + -'),
+    'name of the task and of its files'
+  ),
   meta_task: option(string, 'all', 'group in the report, such as classification'),
   split: option(oneOf('ind', 'ood'), 'ind', 'whether training saw its data set (in) or not (out of distribution)'),
   path: required(path, 'rows as JSONL or Parquet; beir: the folder of queries, corpus and qrels'),
@@ -28,7 +20,11 @@ export const taskOptions = {
     "local: a query ranks its row's candidates; global: those of all rows; default: local, beir global"
   ),
   metric: option(nullable(oneOf(...METRIC_NAMES)), null, 'headline number; default: hit@1, beir ndcg_linear@5'),
-  modality: option(nullable(oneOf('image', 'video', 'visdoc')), null, "group in the leaderboard's form; default: by format"),
+  modality: option(
+    nullable(oneOf('image', 'video', 'visdoc')),
+    null,
+    "group in the leaderboard's form; default: by format"
+  ),
   query_instruction: option(nullable(string), null, 'for queries that bring none'),
   target_instruction: option(nullable(string), null, 'for candidates that bring none'),
   frames: option(integer(1), 8, 'video: frames taken evenly from a folder of frames'),

@@ -84,7 +84,8 @@ async function completeState(directory: string): Promise<LoopState | undefined> 
     const { files, ...state } = JSON.parse(await readFile(join(directory, STATE_FILE), 'utf8')) as LoopState & {
       files: Record<string, number>
     }
-    for (const [name, size] of Object.entries(files)) if ((await stat(join(directory, name))).size !== size) return undefined
+    for (const [name, size] of Object.entries(files))
+      if ((await stat(join(directory, name))).size !== size) return undefined
     return state
   } catch {
     return undefined

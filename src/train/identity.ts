@@ -5,7 +5,12 @@
 import { createHash } from 'node:crypto'
 import type { TrainOptions } from './options.js'
 
-const LEFT_OUT = [/^output\./, /^train\.(max_steps|epochs)$/, /^model\.(path|adapter)$/, /^data\[\d+\]\.(path|image_root)$/]
+const LEFT_OUT = [
+  /^output\./,
+  /^train\.(max_steps|epochs)$/,
+  /^model\.(path|adapter)$/,
+  /^data\[\d+\]\.(path|image_root)$/
+]
 
 export type Identity = Map<string, string>
 
@@ -16,7 +21,9 @@ export function identityOf(options: TrainOptions): Identity {
     if (!LEFT_OUT.some((pattern) => pattern.test(key))) identity.set(key, canonical(value))
   }
   for (const [section, values] of Object.entries(options)) {
-    const groups = Array.isArray(values) ? values.map((each, i) => [`${section}[${i}]`, each] as const) : [[section, values] as const]
+    const groups = Array.isArray(values)
+      ? values.map((each, i) => [`${section}[${i}]`, each] as const)
+      : [[section, values] as const]
     for (const [prefix, group] of groups)
       for (const [key, value] of Object.entries(group as object)) put(`${prefix}.${key}`, value)
   }

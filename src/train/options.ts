@@ -49,7 +49,8 @@ const pattern: Check<Record<string, number>> = {
 /** YAML reads `never` as text, but people also write `false`. */
 const resume: Check<'auto' | 'never'> = {
   ...oneOf('auto', 'never'),
-  read: (value) => (value === 'auto' || value === true ? 'auto' : value === 'never' || value === false ? 'never' : undefined)
+  read: (value) =>
+    value === 'auto' || value === true ? 'auto' : value === 'never' || value === false ? 'never' : undefined
 }
 
 export const sourceOptions = {
@@ -83,7 +84,11 @@ export const trainOptions = {
     ),
     rank_pattern: option(pattern, {}, 'lora: ranks of single modules'),
     alpha_pattern: option(pattern, {}, 'lora: alphas of single modules'),
-    initialization: option(oneOf('kaiming', 'gaussian'), 'kaiming', "lora: first weights: PEFT's default, or VLM2Vec's"),
+    initialization: option(
+      oneOf('kaiming', 'gaussian'),
+      'kaiming',
+      "lora: first weights: PEFT's default, or VLM2Vec's"
+    ),
     freeze: option(list(oneOf('vision', 'merger', 'text')), [], 'full: parts that stay as they are')
   },
   data: required(tables(sourceOptions), 'sources of training rows'),
@@ -94,7 +99,11 @@ export const trainOptions = {
     epochs: option(positive, 1, 'length of the run in passes over all rows, where max_steps is not given'),
     learning_rate: option(number(0), 2e-5, 'highest learning rate'),
     min_learning_rate: option(number(0), 0, 'learning rate that linear and cosine end at'),
-    schedule: option(oneOf('linear', 'cosine', 'constant'), 'linear', 'learning rate after the warm-up, as in transformers'),
+    schedule: option(
+      oneOf('linear', 'cosine', 'constant'),
+      'linear',
+      'learning rate after the warm-up, as in transformers'
+    ),
     warmup_steps: option(integer(0), 0, 'steps over which the learning rate rises from 0'),
     weight_decay: option(number(0), 0, 'decoupled decay; not on norms and biases'),
     max_grad_norm: option(number(0), 1, 'gradients are scaled down to this norm; 0: never'),
@@ -141,7 +150,11 @@ export function withAbsolutePaths(options: TrainOptions): TrainOptions {
       path: isDirectory ? resolve(options.model.path) : options.model.path,
       adapter: absolute(options.model.adapter)
     },
-    data: options.data.map((source) => ({ ...source, path: resolve(source.path), image_root: absolute(source.image_root) })),
+    data: options.data.map((source) => ({
+      ...source,
+      path: resolve(source.path),
+      image_root: absolute(source.image_root)
+    })),
     output: { ...options.output, dir: resolve(options.output.dir) }
   }
 }

@@ -90,7 +90,8 @@ async function checkRows({ rows }: RunSetup, signal: AbortSignal | undefined): P
   const { problems, moreProblems, rows: count } = await verifyData(rows, { picture, signal, maxProblems: 1 })
   const [first] = problems
   if (!first) return
-  const more = moreProblems > 0 ? ` ${moreProblems} more of the ${count} rows are wrong; \`data verify\` lists them.` : ''
+  const more =
+    moreProblems > 0 ? ` ${moreProblems} more of the ${count} rows are wrong; \`data verify\` lists them.` : ''
   throw new Vlm2VecError('E_DATA', `${first.message}${more}`)
 }
 
@@ -98,7 +99,8 @@ async function checkRows({ rows }: RunSetup, signal: AbortSignal | undefined): P
 async function sampleRows({ rows, prepare, options }: RunSetup): Promise<PreparedExample[]> {
   const count = Math.min(rows.length, Math.max(SAMPLE, Math.min(options.train.batch_size, 4 * SAMPLE)))
   const sample: PreparedExample[] = []
-  for await (const batch of batches(rows, prepare, { first: 0, end: count, batchSize: 1, prefetch: 4 })) sample.push(...batch)
+  for await (const batch of batches(rows, prepare, { first: 0, end: count, batchSize: 1, prefetch: 4 }))
+    sample.push(...batch)
   return sample
 }
 
@@ -143,7 +145,12 @@ function memoryOf(
   own: { inputs: number; embeddings: number }
 ): Plan['memory_mib'] {
   const most = (of: (item: PreparedItem) => number): number =>
-    sum(items.map(of).sort((a, b) => b - a).slice(0, options.train.chunk_size))
+    sum(
+      items
+        .map(of)
+        .sort((a, b) => b - a)
+        .slice(0, options.train.chunk_size)
+    )
   const use = native().trainingMemory({
     config,
     dtype: options.model.dtype,

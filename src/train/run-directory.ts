@@ -5,7 +5,14 @@ import { parse, stringify } from 'yaml'
 import { ioError, writeDirectoryWhole, writeWhole } from '../atomic.js'
 import { Vlm2VecError } from '../errors.js'
 import { validate } from '../options.js'
-import { newestCheckpoint, removeLeftovers, rotate, saveCheckpoint, type Checkpoint, type LoopState } from './checkpoint.js'
+import {
+  newestCheckpoint,
+  removeLeftovers,
+  rotate,
+  saveCheckpoint,
+  type Checkpoint,
+  type LoopState
+} from './checkpoint.js'
 import { differences, fingerprintOf, identityOf } from './identity.js'
 import { lock } from './lock.js'
 import { MetricsLog, type StepMetrics } from './metrics-log.js'
@@ -83,8 +90,7 @@ export class RunDirectory {
     if (text === undefined) throw this.refusal(`holds ${belongings[0]!}, but no ${CONFIG_FILE} that says of which run`)
     const changed = differences(identityOf(this.read(text)), identityOf(this.options))
     if (changed.length > 0) throw this.refusal(`holds another run: ${changed.join('; ')}`)
-    if (this.options.output.resume === 'never')
-      throw this.refusal('holds a run already, and output.resume is never')
+    if (this.options.output.resume === 'never') throw this.refusal('holds a run already, and output.resume is never')
   }
 
   private async belongings(): Promise<string[]> {

@@ -29,7 +29,10 @@ export interface TrainRun {
  * Trains, and yields what happens: `start`, `step` after each step, `checkpoint`, and `done` with the directory of the model.
  * Goes on from the newest checkpoint of the run directory, with the same bits as if it had never stopped.
  */
-export async function* train(config: TrainConfig, { signal, threads = 0 }: TrainRun = {}): AsyncGenerator<TrainEvent, void, undefined> {
+export async function* train(
+  config: TrainConfig,
+  { signal, threads = 0 }: TrainRun = {}
+): AsyncGenerator<TrainEvent, void, undefined> {
   const setup = await prepareRun(validate(trainOptions, config, 'the training configuration'), threads)
   const { options, maxSteps } = setup
   const { batch_size: batchSize, prefetch, seed } = options.train
@@ -38,7 +41,13 @@ export async function* train(config: TrainConfig, { signal, threads = 0 }: Train
   try {
     const first = firstStep(run, setup)
     const model = (trainer = await createTrainer(setup, run.resumed?.directory))
-    yield { type: 'start', step: first, max_steps: maxSteps, resumed_from: run.resumed?.directory ?? null, warnings: setup.warnings }
+    yield {
+      type: 'start',
+      step: first,
+      max_steps: maxSteps,
+      resumed_from: run.resumed?.directory ?? null,
+      warnings: setup.warnings
+    }
 
     let step = first
     let saved = first

@@ -43,7 +43,14 @@ beforeAll(() => {
     {
       tasks: [
         { name: 'pictures', meta_task: 'retrieval', path: 'pictures.jsonl', image_root: 'pictures' },
-        { name: 'pool', meta_task: 'retrieval', split: 'ood', path: 'pictures.jsonl', image_root: 'pictures', candidates: 'global' },
+        {
+          name: 'pool',
+          meta_task: 'retrieval',
+          split: 'ood',
+          path: 'pictures.jsonl',
+          image_root: 'pictures',
+          candidates: 'global'
+        },
         { name: 'ties', meta_task: 'words', path: 'ties.jsonl' },
         { name: 'pages', meta_task: 'documents', path: 'pages', format: 'beir' }
       ]
@@ -98,7 +105,11 @@ describe('evaluate', () => {
     const [{ label, rel_scores, prediction }] = readJsonl(file('out', 'pages_pred.jsonl')) as [
       { label: string[]; rel_scores: number[]; prediction: string[] }
     ]
-    expect([label, rel_scores, [...prediction].sort()]).toEqual([['0', '1'], [1, 2], ['0', '1', '2', '3', '4', '5']])
+    expect([label, rel_scores, [...prediction].sort()]).toEqual([
+      ['0', '1'],
+      [1, 2],
+      ['0', '1', '2', '3', '4', '5']
+    ])
   })
 
   it('writes reports in three forms', () => {

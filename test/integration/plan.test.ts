@@ -30,13 +30,17 @@ describe('plan', () => {
     expect(existsSync(join(folder, 'planned'))).toBe(false)
 
     await command('train', '--config', config, '--quiet')
-    const [first] = readJsonl<{ examples_per_second: number; tokens_per_second: number }>(join(folder, 'planned', 'metrics.jsonl'))
+    const [first] = readJsonl<{ examples_per_second: number; tokens_per_second: number }>(
+      join(folder, 'planned', 'metrics.jsonl')
+    )
     expect((12 * first!.tokens_per_second) / first!.examples_per_second).toBeCloseTo(tokens_per_step, 6)
   })
 
   it('shows that a larger chunk takes more memory and fewer calls', async () => {
     const config = writeConfig(folder, 'chunks')
-    const [small, large] = await Promise.all(['1', '8'].map((size) => plan(config, '--train.chunk-size', size, '--no-measure')))
+    const [small, large] = await Promise.all(
+      ['1', '8'].map((size) => plan(config, '--train.chunk-size', size, '--no-measure'))
+    )
     expect(large!.memory_mib['activations']).toBeGreaterThan(small!.memory_mib['activations']!)
     expect(large!.chunks_per_step).toBeLessThan(small!.chunks_per_step)
     expect(small).not.toHaveProperty('seconds')

@@ -38,10 +38,12 @@ function resultOf(name: string, mode: keyof typeof modes) {
 const eventOf = (line: string): { type: string; step: number } => JSON.parse(line) as { type: string; step: number }
 
 /** Sends `signal` after the event `type` of `step`. */
-const after = (type: string, step: number, signal: NodeJS.Signals) => (line: string, child: { kill(signal: NodeJS.Signals): unknown }) => {
-  const event = eventOf(line)
-  if (event.type === type && event.step === step) child.kill(signal)
-}
+const after =
+  (type: string, step: number, signal: NodeJS.Signals) =>
+  (line: string, child: { kill(signal: NodeJS.Signals): unknown }) => {
+    const event = eventOf(line)
+    if (event.type === type && event.step === step) child.kill(signal)
+  }
 
 describe.each(Object.keys(modes) as (keyof typeof modes)[])('a run in mode %s', (mode) => {
   const long = { train: { max_steps: 6 }, data }
@@ -51,7 +53,12 @@ describe.each(Object.keys(modes) as (keyof typeof modes)[])('a run in mode %s', 
     const config = writeConfig(folder, `${mode}-killed`, { ...modes[mode], ...long })
     const killed = await trainKilledAt(config, 'step', 4)
     expect([killed.signal, killed.stderr]).toEqual(['SIGKILL', ''])
-    expect(readdirSync(join(folder, `${mode}-killed`)).sort()).toEqual(['.lock', 'checkpoint-3', 'config.resolved.yaml', 'metrics.jsonl'])
+    expect(readdirSync(join(folder, `${mode}-killed`)).sort()).toEqual([
+      '.lock',
+      'checkpoint-3',
+      'config.resolved.yaml',
+      'metrics.jsonl'
+    ])
 
     const { code, stdout } = await spawnCli(['train', '--config', config, '--json', '--quiet'])
     expect(code).toBe(0)
@@ -63,16 +70,23 @@ describe.each(Object.keys(modes) as (keyof typeof modes)[])('a run in mode %s', 
 describe('a run that is interrupted', () => {
   const long = { train: { max_steps: 400 }, data, output: { save_every: 0 } }
 
-  it.each(['SIGINT', 'SIGTERM'] as const)('by %s finishes its step, writes a checkpoint, and ends with 130', async (signal) => {
-    const config = writeConfig(folder, signal, { ...modes.lora, ...long })
-    const { code, stdout, stderr } = await spawnCli(['train', '--config', config, '--json', '--quiet'], { onLine: after('step', 2, signal) })
-    expect([code, stderr]).toEqual([130, expect.stringContaining('Stopped after step')])
-    const { type, step } = eventOf(stdout.trim().split('\n').at(-1)!)
-    expect([type, step >= 2]).toEqual(['checkpoint', true])
-    expect(readdirSync(join(folder, signal)).filter((name) => /checkpoint|lock|tmp/.test(name))).toEqual([`checkpoint-${step}`])
-    const steps = readJsonl<Line>(join(folder, signal, 'metrics.jsonl')).map((line) => line.step)
-    expect(steps).toEqual(Array.from({ length: step }, (_, i) => i + 1))
-  })
+  it.each(['SIGINT', 'SIGTERM'] as const)(
+    'by %s finishes its step, writes a checkpoint, and ends with 130',
+    async (signal) => {
+      const config = writeConfig(folder, signal, { ...modes.lora, ...long })
+      const { code, stdout, stderr } = await spawnCli(['train', '--config', config, '--json', '--quiet'], {
+        onLine: after('step', 2, signal)
+      })
+      expect([code, stderr]).toEqual([130, expect.stringContaining('Stopped after step')])
+      const { type, step } = eventOf(stdout.trim().split('\n').at(-1)!)
+      expect([type, step >= 2]).toEqual(['checkpoint', true])
+      expect(readdirSync(join(folder, signal)).filter((name) => /checkpoint|lock|tmp/.test(name))).toEqual([
+        `checkpoint-${step}`
+      ])
+      const steps = readJsonl<Line>(join(folder, signal, 'metrics.jsonl')).map((line) => line.step)
+      expect(steps).toEqual(Array.from({ length: step }, (_, i) => i + 1))
+    }
+  )
 
   it('twice ends at once', async () => {
     const config = writeConfig(folder, 'twice', { ...modes.lora, ...long })

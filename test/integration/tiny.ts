@@ -40,7 +40,13 @@ interface Changes {
 export function writeConfig(folder: string, name: string, changes: Changes = {}): string {
   const config = {
     model: { path: 'base', dtype: 'f32', device: 'cpu', ...changes.model },
-    tune: { mode: 'lora', rank: 4, alpha: 8, target_modules: ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'qkv'], ...changes.tune },
+    tune: {
+      mode: 'lora',
+      rank: 4,
+      alpha: 8,
+      target_modules: ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'qkv'],
+      ...changes.tune
+    },
     data: changes.data ?? [{ name: 'rows', path: 'rows.jsonl', image_root: 'pictures' }],
     train: { batch_size: 5, chunk_size: 3, max_steps: 6, learning_rate: 5e-3, seed: 7, ...changes.train },
     ...(changes.prompt && { prompt: changes.prompt }),

@@ -111,9 +111,17 @@ describe('train', () => {
 
 describe('the loss', () => {
   const rows: { query: Item; positives: Item[]; negatives: Item[] }[] = [
-    { query: { text: 'first query' }, positives: [{ text: 'a cat' }, { text: 'a tiger' }], negatives: [{ text: 'a dog' }] },
+    {
+      query: { text: 'first query' },
+      positives: [{ text: 'a cat' }, { text: 'a tiger' }],
+      negatives: [{ text: 'a dog' }]
+    },
     { query: { text: 'second query' }, positives: [{ text: 'a cat' }], negatives: [] },
-    { query: { text: 'third query' }, positives: [{ text: 'a dog' }], negatives: [{ text: 'a fox' }, { text: 'a cat' }] }
+    {
+      query: { text: 'third query' },
+      positives: [{ text: 'a dog' }],
+      negatives: [{ text: 'a fox' }, { text: 'a cat' }]
+    }
   ]
   const temperature = 0.5
 
@@ -127,7 +135,8 @@ describe('the loss', () => {
     const targets = rows.flatMap(({ positives, negatives }) => [...positives, ...negatives])
     const [q, t] = [await embed(rows.map(({ query }) => query)), await embed(targets)]
     await embedder.close()
-    const score = (i: number, j: number): number => q[i]!.reduce((sum, value, d) => sum + value * t[j]![d]!, 0) / temperature
+    const score = (i: number, j: number): number =>
+      q[i]!.reduce((sum, value, d) => sum + value * t[j]![d]!, 0) / temperature
     let first = 0
     const losses = rows.map(({ positives, negatives }, i) => {
       const own = positives.map((_, p) => first + p)
@@ -141,13 +150,16 @@ describe('the loss', () => {
     return losses.reduce((sum, loss) => sum + loss, 0) / losses.length
   }
 
-  it.each(['mask', 'keep'] as const)('with several positives, hard negatives and duplicates: %s', async (duplicates) => {
-    writeRows(join(folder, 'several.jsonl'), rows)
-    const train = { batch_size: 3, chunk_size: 2, max_steps: 1, temperature, duplicates, shuffle: false }
-    await trainQuietly(writeConfig(folder, `several-${duplicates}`, { data: [{ path: 'several.jsonl' }], train }))
-    const expected = await expectedLoss(duplicates === 'mask')
-    expect(metricsOf(`several-${duplicates}`)[0]!.loss).toBeCloseTo(expected, 5)
-  })
+  it.each(['mask', 'keep'] as const)(
+    'with several positives, hard negatives and duplicates: %s',
+    async (duplicates) => {
+      writeRows(join(folder, 'several.jsonl'), rows)
+      const train = { batch_size: 3, chunk_size: 2, max_steps: 1, temperature, duplicates, shuffle: false }
+      await trainQuietly(writeConfig(folder, `several-${duplicates}`, { data: [{ path: 'several.jsonl' }], train }))
+      const expected = await expectedLoss(duplicates === 'mask')
+      expect(metricsOf(`several-${duplicates}`)[0]!.loss).toBeCloseTo(expected, 5)
+    }
+  )
 
   it('differs between the two, so that the test above can fail', async () => {
     expect(Math.abs((await expectedLoss(true)) - (await expectedLoss(false)))).toBeGreaterThan(0.05)
@@ -186,7 +198,9 @@ describe('what goes wrong', () => {
     const steps = metricsOf('nan').map(({ step }) => step)
     const newest = Math.max(...steps)
     expect(newest).toBeLessThan(4)
-    expect(readdirSync(join(folder, 'nan')).filter((name) => /^checkpoint|^final|tmp/.test(name))).toContain(`checkpoint-${newest}`)
+    expect(readdirSync(join(folder, 'nan')).filter((name) => /^checkpoint|^final|tmp/.test(name))).toContain(
+      `checkpoint-${newest}`
+    )
     expect(readdirSync(join(folder, 'nan'))).not.toContain('final')
   })
 
@@ -211,6 +225,10 @@ describe('what goes wrong', () => {
     const { code, stderr } = await run(writeConfig(folder, 'taken', { train: { max_steps: 1, seed: 8 } }))
     expect([code, stderr]).toEqual([2, expect.stringContaining('train.seed was 7, is now 8')])
     mkdirSync(join(folder, 'other'), { recursive: true })
-    expect(readFileSync(join(folder, 'taken', 'metrics.jsonl'), 'utf8').trim().split('\n')).toHaveLength(1)
+    expect(
+      readFileSync(join(folder, 'taken', 'metrics.jsonl'), 'utf8')
+        .trim()
+        .split('\n')
+    ).toHaveLength(1)
   })
 })

@@ -71,12 +71,16 @@ export class Fields {
   }
 
   private expected(what: string, column: string, value: unknown): Vlm2VecError {
-    return this.problem(`expected ${what} in "${column}", found ${(JSON.stringify(value) ?? typeof value).slice(0, 80)}`)
+    return this.problem(
+      `expected ${what} in "${column}", found ${(JSON.stringify(value) ?? typeof value).slice(0, 80)}`
+    )
   }
 }
 
 /** An item of what is present. */
-export function itemOf(parts: { instruction?: string | undefined; text?: string | undefined } & Pick<Item, 'images' | 'videos'>): Item {
+export function itemOf(
+  parts: { instruction?: string | undefined; text?: string | undefined } & Pick<Item, 'images' | 'videos'>
+): Item {
   const { instruction, text, images = [], videos = [] } = parts
   return {
     ...(instruction && { instruction }),

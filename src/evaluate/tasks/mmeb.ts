@@ -66,7 +66,11 @@ async function candidateItems(task: Task, row: Fields): Promise<{ item: Item; na
       videos: await videosOf(task, row, video ? [video] : [])
     })
     if (isEmpty(item)) throw row.problem(`candidate ${i} is empty`)
-    candidates.push({ item, name: [image, video, text].filter(Boolean).join(':'), where: `${row.where}, candidate ${i}` })
+    candidates.push({
+      item,
+      name: [image, video, text].filter(Boolean).join(':'),
+      where: `${row.where}, candidate ${i}`
+    })
   }
   return candidates
 }
@@ -96,5 +100,7 @@ export function evenly<T>(values: readonly T[], count: number): T[] {
 }
 
 function nameOf({ text, instruction, images = [] }: Item): string {
-  return [...images.map((image) => (typeof image === 'string' ? image : '')), text ?? instruction ?? ''].filter(Boolean).join(':')
+  return [...images.map((image) => (typeof image === 'string' ? image : '')), text ?? instruction ?? '']
+    .filter(Boolean)
+    .join(':')
 }

@@ -15,7 +15,10 @@ vi.mock('../../../src/native.js', () => ({
   native: () => ({
     loadModel: () => {
       loads++
-      return Promise.resolve({ embed: (batch: Batch) => Promise.resolve({ embeddings: histograms(batch) }), close: () => Promise.resolve() })
+      return Promise.resolve({
+        embed: (batch: Batch) => Promise.resolve({ embeddings: histograms(batch) }),
+        close: () => Promise.resolve()
+      })
     },
     topK: (input: TopKInput) => Promise.resolve(plainTopK(input))
   })
@@ -101,8 +104,15 @@ describe('evaluate', () => {
       'ties_pred.jsonl',
       'ties_score.json'
     ])
-    expect(await read('colours_score.json')).toMatchObject({ num_data: 2, num_pred: 2, num_candidates: 3, chance: 1 / 3 })
-    expect(await read('report.json')).toMatchObject({ metrics: { image: { colours: { 'hit@1': 0.5 }, ties: { 'hit@1': 0 } } } })
+    expect(await read('colours_score.json')).toMatchObject({
+      num_data: 2,
+      num_pred: 2,
+      num_candidates: 3,
+      chance: 1 / 3
+    })
+    expect(await read('report.json')).toMatchObject({
+      metrics: { image: { colours: { 'hit@1': 0.5 }, ties: { 'hit@1': 0 } } }
+    })
     const [first] = (await readFile(join(folder, 'out', 'colours_pred.jsonl'), 'utf8')).split('\n')
     expect(JSON.parse(first!)).toMatchObject({ query: 'red circle', label: ['red circle'], rel_scores: [1] })
   })
@@ -148,6 +158,9 @@ describe('evaluate', () => {
     await expect(evaluate(config({ tasks: [task!, task!] }))).rejects.toMatchObject({ code: 'E_OPTION' })
     await expect(evaluate(config({ tasks: [] }))).rejects.toMatchObject({ code: 'E_OPTION' })
     await rows('ties', [{ qry_text: 'red', tgt_text: ['red'] }, { qry_text: 'red' }])
-    await expect(evaluate(config())).rejects.toMatchObject({ code: 'E_DATA', message: expect.stringContaining('record 2') })
+    await expect(evaluate(config())).rejects.toMatchObject({
+      code: 'E_DATA',
+      message: expect.stringContaining('record 2')
+    })
   })
 })

@@ -12,7 +12,15 @@ const query = (relevant: [number, number][], candidates?: number[]): Query => ({
 
 describe('gainsOf', () => {
   it('puts the relevance of each ranked candidate in its place', () => {
-    expect(gainsOf([4, 2, 7], query([[2, 1], [7, 3]]))).toEqual([0, 1, 3])
+    expect(
+      gainsOf(
+        [4, 2, 7],
+        query([
+          [2, 1],
+          [7, 3]
+        ])
+      )
+    ).toEqual([0, 1, 3])
   })
 
   it('takes the last of several equal candidates as the right one, so that copies of the answer never flatter', () => {

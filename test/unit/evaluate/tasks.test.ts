@@ -7,12 +7,16 @@ import { taskOf, taskOptions, type Task } from '../../../src/evaluate/task.js'
 import { beirTask } from '../../../src/evaluate/tasks/beir.js'
 import { evenly, mmebTask } from '../../../src/evaluate/tasks/mmeb.js'
 
-const task = (changes: object = {}): Task => taskOf(validate(taskOptions, { name: 't', path: 'rows.jsonl', ...changes }, 'test'))
-const located = (rows: Record<string, unknown>[]) => rows.map((record, i) => ({ record, where: `rows.jsonl, record ${i + 1}` }))
+const task = (changes: object = {}): Task =>
+  taskOf(validate(taskOptions, { name: 't', path: 'rows.jsonl', ...changes }, 'test'))
+const located = (rows: Record<string, unknown>[]) =>
+  rows.map((record, i) => ({ record, where: `rows.jsonl, record ${i + 1}` }))
 
 describe('MMEB rows', () => {
   it('of the older form: texts and pictures, the answer at index 0', async () => {
-    const rows = located([{ qry_text: '<|image_1|>\nWhat?', qry_img_path: 'a.jpg', tgt_text: ['cat', 'dog'], tgt_img_path: ['', ''] }])
+    const rows = located([
+      { qry_text: '<|image_1|>\nWhat?', qry_img_path: 'a.jpg', tgt_text: ['cat', 'dog'], tgt_img_path: ['', ''] }
+    ])
     const { queries, candidates } = await mmebTask(task(), rows, '/root')
     expect(queries[0]).toMatchObject({
       item: { text: '<|image_1|>\nWhat?', images: ['/root/a.jpg'] },
@@ -27,7 +31,14 @@ describe('MMEB rows', () => {
 
   it('of the newer form: instructions apart, one for all targets', async () => {
     const rows = located([
-      { qry_inst: 'Find:', qry_text: 'a cat', qry_img_path: '', tgt_inst: 'Represent.', tgt_text: ['', ''], tgt_img_path: ['a.jpg', 'b.jpg'] }
+      {
+        qry_inst: 'Find:',
+        qry_text: 'a cat',
+        qry_img_path: '',
+        tgt_inst: 'Represent.',
+        tgt_text: ['', ''],
+        tgt_img_path: ['a.jpg', 'b.jpg']
+      }
     ])
     const { queries, candidates } = await mmebTask(task(), rows, '/root')
     expect(queries[0]!.item).toEqual({ instruction: 'Find:', text: 'a cat' })

@@ -11,7 +11,11 @@ interface Row {
 const rows: Rows<Row> = {
   at: (position) =>
     Promise.resolve({
-      example: { query: { text: `q${position}` }, positives: [{ text: `p${position}` }], negatives: [{ text: `n${position}` }] },
+      example: {
+        query: { text: `q${position}` },
+        positives: [{ text: `p${position}` }],
+        negatives: [{ text: `n${position}` }]
+      },
       where: `record ${position}`
     })
 }
@@ -31,7 +35,9 @@ async function prompts(delay: () => number, prefetch: number): Promise<string[][
   }
   const all: string[][] = []
   for await (const batch of batches(rows, prepare, { ...span, prefetch }))
-    all.push(batch.map(({ query, positives, negatives }) => [query, ...positives, ...negatives].map((i) => i.prompt).join()))
+    all.push(
+      batch.map(({ query, positives, negatives }) => [query, ...positives, ...negatives].map((i) => i.prompt).join())
+    )
   return all
 }
 

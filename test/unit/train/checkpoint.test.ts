@@ -18,7 +18,13 @@ const save = (step: number, content = 'weights') =>
 describe('checkpoints', () => {
   it('are found by the highest step, in numeric order', async () => {
     for (const step of [5, 100, 20]) await save(step)
-    expect((await newestCheckpoint(run))?.state).toEqual({ step: 100, seed: 1, position: 400, rows: 9, fingerprint: 'f' })
+    expect((await newestCheckpoint(run))?.state).toEqual({
+      step: 100,
+      seed: 1,
+      position: 400,
+      rows: 9,
+      fingerprint: 'f'
+    })
   })
 
   it('that are cut off are passed over', async () => {
@@ -32,10 +38,14 @@ describe('checkpoints', () => {
 
   it('leave nothing behind when writing fails, and the older one as it was', async () => {
     await save(1)
-    const failing = saveCheckpoint(run, { step: 2, seed: 1, position: 8, rows: 9, fingerprint: 'f' }, async (directory) => {
-      await writeFile(join(directory, 'model.safetensors'), 'half')
-      throw Object.assign(new Error('no space left on device'), { code: 'ENOSPC' })
-    })
+    const failing = saveCheckpoint(
+      run,
+      { step: 2, seed: 1, position: 8, rows: 9, fingerprint: 'f' },
+      async (directory) => {
+        await writeFile(join(directory, 'model.safetensors'), 'half')
+        throw Object.assign(new Error('no space left on device'), { code: 'ENOSPC' })
+      }
+    )
     await expect(failing).rejects.toMatchObject({ code: 'E_IO', message: expect.stringContaining('disk is full') })
     expect(await readdir(run)).toEqual(['checkpoint-1'])
     expect(await readFile(join(run, 'checkpoint-1/model.safetensors'), 'utf8')).toBe('weights')

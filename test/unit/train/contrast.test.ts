@@ -25,7 +25,10 @@ describe('contrastOf', () => {
   })
 
   it('masks by content: equal candidates share an id, a query has the ids of its positives', () => {
-    const { duplicates } = contrastOf([row('q0', ['cat'], ['dog']), row('q1', ['dog', 'fox']), row('q2', ['cat'])], 'mask')
+    const { duplicates } = contrastOf(
+      [row('q0', ['cat'], ['dog']), row('q1', ['dog', 'fox']), row('q2', ['cat'])],
+      'mask'
+    )
     expect([...duplicates!.targetIds]).toEqual([0, 1, 1, 2, 0])
     expect([...duplicates!.queryIdStarts]).toEqual([0, 1, 3, 4])
     expect([...duplicates!.queryIds]).toEqual([0, 1, 2, 0])

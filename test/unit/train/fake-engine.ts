@@ -1,6 +1,13 @@
 /** A model of one weight in place of the addon: what the loop does can be seen without it. */
 import { readFile, writeFile } from 'node:fs/promises'
-import type { Addon, Batch, ContrastiveLossInput, NativeTrainer, TrainerOptions, UpdateOptions } from '../../../src/native.js'
+import type {
+  Addon,
+  Batch,
+  ContrastiveLossInput,
+  NativeTrainer,
+  TrainerOptions,
+  UpdateOptions
+} from '../../../src/native.js'
 
 export interface FakeEngine extends Partial<Addon> {
   /** the loss from this step on is not finite */
@@ -28,7 +35,12 @@ export function fakeEngine(): FakeEngine {
       const broken = ++losses >= (engine.brokenLossAt ?? Infinity)
       const loss = [...queries, ...targets].reduce((sum, value, i) => sum + value / (i + 1), 0)
       const gradient = (values: Float32Array) => values.map((value) => value / 8)
-      return Promise.resolve({ loss: broken ? NaN : loss, dTemperature: 0, dQueries: gradient(queries), dTargets: gradient(targets) })
+      return Promise.resolve({
+        loss: broken ? NaN : loss,
+        dTemperature: 0,
+        dQueries: gradient(queries),
+        dTargets: gradient(targets)
+      })
     }
   }
   return engine

@@ -14,8 +14,14 @@ vi.mock('../../../src/native.js', () => ({
     contrastiveLoss: (input: ContrastiveLossInput) => {
       losses.push(input)
       // Every embedding's gradient names it: row number, times 10 for targets.
-      const rows = (values: Float32Array, factor: number) => values.map((_, i) => factor * (Math.floor(i / DIMENSION) + 1))
-      return Promise.resolve({ loss, dTemperature: 0, dQueries: rows(input.queries, 1), dTargets: rows(input.targets, 10) })
+      const rows = (values: Float32Array, factor: number) =>
+        values.map((_, i) => factor * (Math.floor(i / DIMENSION) + 1))
+      return Promise.resolve({
+        loss,
+        dTemperature: 0,
+        dQueries: rows(input.queries, 1),
+        dTargets: rows(input.targets, 10)
+      })
     }
   })
 }))
@@ -43,12 +49,18 @@ class LinearTrainer {
   }
 }
 
-const firstsOf = ({ tokens, seqStarts }: Batch): number[] => [...seqStarts.subarray(0, -1)].map((start) => tokens[start]!)
+const firstsOf = ({ tokens, seqStarts }: Batch): number[] =>
+  [...seqStarts.subarray(0, -1)].map((start) => tokens[start]!)
 
 async function step(chunkSize: number, duplicates: 'mask' | 'keep' = 'keep') {
   const trainer = new LinearTrainer()
   const options = { chunkSize, temperature: 0.1, device: 'cpu', threads: 1 }
-  const result = await accumulateGradients(trainer as unknown as NativeTrainer, contrastOf(rows, duplicates), 7, options)
+  const result = await accumulateGradients(
+    trainer as unknown as NativeTrainer,
+    contrastOf(rows, duplicates),
+    7,
+    options
+  )
   return { result, calls: trainer.calls }
 }
 

@@ -17,9 +17,14 @@ const hold = (holder: object) => writeFile(join(directory, '.lock'), JSON.string
 describe('lock', () => {
   it('is held by one at a time, and given back', async () => {
     const unlock = await lock(directory)
-    await expect(lock(directory)).rejects.toMatchObject({ code: 'E_OUTPUT', message: expect.stringContaining(`${process.pid}`) })
+    await expect(lock(directory)).rejects.toMatchObject({
+      code: 'E_OUTPUT',
+      message: expect.stringContaining(`${process.pid}`)
+    })
     await unlock()
-    await (await lock(directory))()
+    await (
+      await lock(directory)
+    )()
     expect(await readdir(directory)).toEqual([])
   })
 
@@ -34,7 +39,9 @@ describe('lock', () => {
 
   it('of an earlier process with the same number is taken over', async () => {
     await hold({ pid: process.pid, host: hostname(), started: '1' })
-    await (await lock(directory))()
+    await (
+      await lock(directory)
+    )()
   })
 
   it('of a live process is respected', async () => {
@@ -52,11 +59,15 @@ describe('lock', () => {
     await expect(lock(directory)).rejects.toMatchObject({ code: 'E_OUTPUT' })
     const before = new Date(Date.now() - 61_000)
     await utimes(join(directory, '.lock'), before, before)
-    await (await lock(directory))()
+    await (
+      await lock(directory)
+    )()
   })
 
   it('without readable content is taken over', async () => {
     await writeFile(join(directory, '.lock'), '')
-    await (await lock(directory))()
+    await (
+      await lock(directory)
+    )()
   })
 })

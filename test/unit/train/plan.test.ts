@@ -95,7 +95,10 @@ describe('planRun', () => {
     const good = { query: { text: 'q' }, target: { text: 't' } }
     await rows([...Array.from({ length: 100 }, () => good), { query: { text: 'q' } }])
     await expect(plan()).rejects.toMatchObject({ code: 'E_DATA', message: expect.stringContaining('record 101') })
-    await rows([...Array.from({ length: 100 }, () => good), { query: { images: ['missing.png'] }, target: { text: 't' } }])
+    await rows([
+      ...Array.from({ length: 100 }, () => good),
+      { query: { images: ['missing.png'] }, target: { text: 't' } }
+    ])
     await expect(plan()).rejects.toMatchObject({ code: 'E_DATA', message: expect.stringContaining('missing.png') })
   })
 })

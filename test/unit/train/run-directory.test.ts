@@ -13,7 +13,12 @@ beforeEach(async () => {
 afterEach(() => rm(dir, { recursive: true, force: true }))
 
 function options(changes: Partial<TrainConfig> = {}): TrainOptions {
-  const config = { model: { path: 'base' }, data: [{ path: 'rows.jsonl' }], ...changes, output: { ...changes.output, dir } }
+  const config = {
+    model: { path: 'base' },
+    data: [{ path: 'rows.jsonl' }],
+    ...changes,
+    output: { ...changes.output, dir }
+  }
   return validate(trainOptions, config, 'test')
 }
 const line = (step: number) => ({

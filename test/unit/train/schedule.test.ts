@@ -30,7 +30,9 @@ describe('learningRateAt', () => {
   })
 
   it('never falls below the minimum past the last step', () => {
-    expect(learningRateAt(99, 10, { schedule: 'linear', learning_rate: 1, warmup_steps: 0, min_learning_rate: 0 })).toBe(0)
+    expect(
+      learningRateAt(99, 10, { schedule: 'linear', learning_rate: 1, warmup_steps: 0, min_learning_rate: 0 })
+    ).toBe(0)
   })
 
   it('takes a warm-up as long as the run, or longer', () => {

@@ -15,12 +15,17 @@ beforeEach(async () => {
   engine = fakeEngine()
   folder = await mkdtemp(join(tmpdir(), 'vlm2vec-train-'))
   writeTinyModel(join(folder, 'base'))
-  const rows = Array.from({ length: 10 }, (_, i) => ({ query: { text: `query ${i}` }, target: { text: `target ${i * i}` } }))
+  const rows = Array.from({ length: 10 }, (_, i) => ({
+    query: { text: `query ${i}` },
+    target: { text: `target ${i * i}` }
+  }))
   await writeFile(join(folder, 'rows.jsonl'), rows.map((row) => `${JSON.stringify(row)}\n`).join(''))
 })
 afterEach(() => rm(folder, { recursive: true, force: true }))
 
-const config = (changes: { train?: TrainConfig['train']; output?: TrainConfig['output']; tune?: TrainConfig['tune'] } = {}): TrainConfig => ({
+const config = (
+  changes: { train?: TrainConfig['train']; output?: TrainConfig['output']; tune?: TrainConfig['tune'] } = {}
+): TrainConfig => ({
   model: { path: join(folder, 'base') },
   tune: { target_modules: ['q_proj'], ...changes.tune },
   data: [{ path: join(folder, 'rows.jsonl') }],
@@ -28,7 +33,10 @@ const config = (changes: { train?: TrainConfig['train']; output?: TrainConfig['o
   output: { dir: join(folder, 'run'), save_every: 2, keep_last: 2, ...changes.output }
 })
 
-async function run(given: TrainConfig, options: { signal?: AbortSignal; until?: (event: TrainEvent) => void } = {}): Promise<TrainEvent[]> {
+async function run(
+  given: TrainConfig,
+  options: { signal?: AbortSignal; until?: (event: TrainEvent) => void } = {}
+): Promise<TrainEvent[]> {
   const events: TrainEvent[] = []
   for await (const event of train(given, { signal: options.signal })) {
     events.push(event)
@@ -39,14 +47,28 @@ async function run(given: TrainConfig, options: { signal?: AbortSignal; until?: 
 
 const read = (...path: string[]): Promise<string> => readFile(join(folder, 'run', ...path), 'utf8')
 const losses = async (): Promise<number[]> =>
-  (await read('metrics.jsonl')).trim().split('\n').map((line) => (JSON.parse(line) as { loss: number }).loss)
+  (await read('metrics.jsonl'))
+    .trim()
+    .split('\n')
+    .map((line) => (JSON.parse(line) as { loss: number }).loss)
 
 describe('train', () => {
   it('yields start, each step, each checkpoint, and done', async () => {
     const events = await run(config())
     expect(events.map(({ type, step }) => `${type} ${step}`)).toEqual([
       'start 0',
-      ...['step 1', 'step 2', 'checkpoint 2', 'step 3', 'step 4', 'checkpoint 4', 'step 5', 'step 6', 'checkpoint 6', 'done 6']
+      ...[
+        'step 1',
+        'step 2',
+        'checkpoint 2',
+        'step 3',
+        'step 4',
+        'checkpoint 4',
+        'step 5',
+        'step 6',
+        'checkpoint 6',
+        'done 6'
+      ]
     ])
     expect(engine.updates.map(({ learningRate }) => learningRate * 1e3)).toEqual(
       [0, 0.5, 1, 0.75, 0.5, 0.25].map((rate) => expect.closeTo(rate, 12))
@@ -75,7 +97,13 @@ describe('train', () => {
   it('in mode full writes a whole model directory', async () => {
     await run(config({ tune: { mode: 'full', freeze: ['vision'] } }))
     const names = await readdir(join(folder, 'run', 'final'))
-    for (const name of ['config.json', 'tokenizer.json', 'preprocessor_config.json', 'model.safetensors', 'vlm2vec.json'])
+    for (const name of [
+      'config.json',
+      'tokenizer.json',
+      'preprocessor_config.json',
+      'model.safetensors',
+      'vlm2vec.json'
+    ])
       expect(names).toContain(name)
     expect(engine.created[0]).toMatchObject({ mode: 'full', freeze: ['vision'] })
     expect(engine.created[0]).not.toHaveProperty('adapters')
@@ -89,7 +117,12 @@ describe('train', () => {
     const controller = new AbortController()
     const stopped = run(config(), { signal: controller.signal, until: ({ step }) => step === 3 && controller.abort() })
     await expect(stopped).rejects.toMatchObject({ code: 'E_ABORTED' })
-    expect((await readdir(join(folder, 'run'))).sort()).toEqual(['checkpoint-2', 'checkpoint-3', 'config.resolved.yaml', 'metrics.jsonl'])
+    expect((await readdir(join(folder, 'run'))).sort()).toEqual([
+      'checkpoint-2',
+      'checkpoint-3',
+      'config.resolved.yaml',
+      'metrics.jsonl'
+    ])
 
     const [start] = await run(config())
     expect(start).toMatchObject({ type: 'start', step: 3, resumed_from: join(folder, 'run', 'checkpoint-3') })
@@ -126,7 +159,9 @@ describe('train', () => {
     await expect(run(config())).rejects.toMatchObject({ code: 'E_NUMERIC', message: expect.stringContaining('step 4') })
     expect(engine.updates).toHaveLength(3)
     expect(await losses()).toHaveLength(3)
-    expect((await readdir(join(folder, 'run'))).filter((name) => /checkpoint|final|tmp|lock/.test(name))).toEqual(['checkpoint-2'])
+    expect((await readdir(join(folder, 'run'))).filter((name) => /checkpoint|final|tmp|lock/.test(name))).toEqual([
+      'checkpoint-2'
+    ])
     expect(engine.closed).toBe(1)
   })
 
@@ -152,7 +187,10 @@ describe('train', () => {
 
   it('refuses unknown keys, and names the known ones', async () => {
     const wrong = { ...config(), train: { batchsize: 3 } } as unknown as TrainConfig
-    await expect(run(wrong)).rejects.toMatchObject({ code: 'E_OPTION', message: expect.stringContaining('train.batch_size') })
+    await expect(run(wrong)).rejects.toMatchObject({
+      code: 'E_OPTION',
+      message: expect.stringContaining('train.batch_size')
+    })
   })
 
   it('says which target modules match nothing', async () => {
