@@ -33,7 +33,7 @@ enum class State { Ready, AtBlock, AtWarp, Done };
 
 struct Fiber {
   State state;
-  bool started;
+  bool started = false;
   unsigned exchanges;  // so far: their parity chooses the buffer
   jmp_buf where;
 };
@@ -46,7 +46,6 @@ struct Block {
   std::vector<Fiber> fibers = std::vector<Fiber>(kMostThreads);
   std::vector<std::unique_ptr<char[]>> stacks;
   std::vector<Post> posts = std::vector<Post>(kMostThreads / kWarp);
-  ucontext_t scheduler_context;
   jmp_buf scheduler;
   int current = 0;
   const std::function<void()>* thread = nullptr;
@@ -74,11 +73,12 @@ __attribute__((noinline)) void wait(State state) {
   if (_setjmp(b.fibers[b.current].where) == 0) _longjmp(b.scheduler, 1);
 }
 
+// A fiber runs its thread of one block after the other: starting anew would cost system calls.
 void entry() {
-  Block& b = block();
-  (*b.thread)();
-  b.fibers[b.current].state = State::Done;
-  _longjmp(b.scheduler, 1);
+  for (;;) {
+    (*block().thread)();
+    wait(State::Done);
+  }
 }
 
 __attribute__((noinline)) void resume(int t) {
@@ -125,7 +125,7 @@ bool release(int threads) {
 
 void run_block(int threads, unsigned& order) {
   Block& b = block();
-  for (int t = 0; t < threads; ++t) b.fibers[t].state = State::Ready, b.fibers[t].started = false, b.fibers[t].exchanges = 0;
+  for (int t = 0; t < threads; ++t) b.fibers[t].state = State::Ready, b.fibers[t].exchanges = 0;
   for (;;) {
     // another order in each round; those that the stride leaves out follow
     order = order * 1664525u + 1013904223u;

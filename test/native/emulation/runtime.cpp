@@ -1,4 +1,4 @@
-// CUDA's runtime for the emulated device: the limits of the smallest supported devices, host memory, no delay.
+// CUDA's runtime for the emulated device: limits of the smallest supported devices, host memory, no delay.
 #include <cstdlib>
 #include <map>
 
