@@ -39,6 +39,12 @@ describe('Mixture of one source', () => {
     expect(await data.at(4)).toMatchObject({ epoch: 1, row: 1, source: 'a', where: `${directory}/a.jsonl: record 2` })
   })
 
+  it('takes the first rows alone where it is limited', async () => {
+    const data = await mixture([await source('a', 5, { limit: 2 })])
+    expect(await queries(data, 0, 4)).toEqual(['a0', 'a1', 'a0', 'a1'])
+    expect([data.length, (await mixture([await source('a', 5, { limit: 9 })])).length]).toEqual([2, 5])
+  })
+
   it('shuffles every epoch anew, each row once', async () => {
     const data = await mixture([await source('a', 50)], true)
     const [first, second] = [await queries(data, 0, 50), await queries(data, 50, 100)]
