@@ -90,7 +90,7 @@ export function progressLine({ label, unit, total, done, note, seconds }: Progre
   const parts = [total === undefined ? `${done} ${unit}` : `${done}/${total} ${unit} (${percent(done, total)} %)`]
   if (done > 0 && rate > 0) parts.push(rate >= 1 ? `${rate.toFixed(1)} ${unit}/s` : `${(1 / rate).toFixed(1)} s each`)
   if (total !== undefined && done < total && rate > 0) parts.push(`${duration((total - done) / rate)} left`)
-  else parts.push(`${duration(seconds)}`)
+  else parts.push(`in ${duration(seconds)}`)
   if (note) parts.push(note)
   return `${label} ${parts.join(', ')}`
 }

@@ -31,20 +31,20 @@ export const command = defineCommand({
       shard: options.shard,
       stdin: context.stdin
     })
-    const embedder = await loadEmbedder(options)
     try {
-      const job = { embedder, source, skip: options.on_error === 'skip', context }
-      const summary =
-        options.output === '-'
-          ? await embedInto(job, { add: async (id, vector) => vector && context.print(vectorLine(id, vector)) })
-          : await embedToFile(options.output, job)
-      warnOfSkipped(summary, context)
-      if (options.output === '-') return
-      const { dimension } = embedder
-      if (options.json) await context.print(JSON.stringify({ output: options.output, ...summary, dimension }))
-      else context.log.info(`${options.output}: ${summary.items} x ${dimension}`)
+      const embedder = await loadEmbedder(options)
+      try {
+        const job = { embedder, source, skip: options.on_error === 'skip', context }
+        const summary = await embedTo(options.output, job)
+        if (options.output === '-') return
+        const { dimension } = embedder
+        if (options.json) await context.print(JSON.stringify({ output: options.output, ...summary, dimension }))
+        else context.log.info(`${options.output}: ${summary.items} x ${dimension}`)
+      } finally {
+        await embedder.close()
+      }
     } finally {
-      await embedder.close()
+      await source.close()
     }
   }
 })
@@ -63,11 +63,15 @@ interface Summary {
   skipped: string[]
 }
 
-async function embedToFile(output: string, job: Job): Promise<Summary> {
+async function embedTo(output: string, job: Job): Promise<Summary> {
   let summary: Summary | undefined
-  await writeVectors(output, job.embedder.dimension, async (sink) => {
+  const fill = async (sink: VectorSink): Promise<void> => {
     summary = await embedInto(job, sink)
-  })
+  }
+  const { print } = job.context
+  if (output === '-') await fill({ add: async (id, vector) => vector && print(vectorLine(id, vector)) })
+  else await writeVectors(output, job.embedder.dimension, fill)
+  warnOfSkipped(summary!, job.context)
   return summary!
 }
 

@@ -51,8 +51,12 @@ export const command = defineCommand({
       await context.print(options.json ? JSON.stringify(itemLine(shown)) : itemText(shown))
       return shown
     }
-    if (options.dump === null) await showAll(source.items, show, context)
-    else await dump(options.dump, { items: source.items, show, options, context })
+    try {
+      if (options.dump === null) await showAll(source.items, show, context)
+      else await dump(options.dump, { items: source.items, show, options, context })
+    } finally {
+      await source.close()
+    }
   }
 })
 

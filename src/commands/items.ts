@@ -19,6 +19,7 @@ export interface ItemSource {
   /** place of the first item in the file, from 0 */
   first: number
   items: AsyncIterable<FileItem>
+  close(): Promise<void>
 }
 
 export interface ItemSourceOptions {
@@ -35,22 +36,19 @@ export async function openItems({ input, imageRoot, shard, stdin }: ItemSourceOp
   if (input === '-') {
     if (shard !== null)
       throw new Vlm2VecError('E_OPTION', '--shard needs a file: the length of standard input is not known.')
-    return { first: 0, items: fromStdin(stdin, imageRoot ?? '.') }
+    return { first: 0, items: fromStdin(stdin, imageRoot ?? '.'), close: async () => {} }
   }
+  shardRange(shard, 0)
   const file = await openRowFile(input)
   const { first, end } = shardRange(shard, file.length)
   const root = imageRoot ?? dirname(input)
   async function* rows(): AsyncGenerator<FileItem> {
-    try {
-      for (let index = first; index < end; index++) {
-        const label = file.where(index)
-        yield { item: async () => readItem(await file.row(index), label), label, imageRoot: root }
-      }
-    } finally {
-      await file.close()
+    for (let index = first; index < end; index++) {
+      const label = file.where(index)
+      yield { item: async () => readItem(await file.row(index), label), label, imageRoot: root }
     }
   }
-  return { count: end - first, first, items: rows() }
+  return { count: end - first, first, items: rows(), close: () => file.close() }
 }
 
 /** Rows of shard I of N: whole runs, so that the shards one after the other are the file. */

@@ -67,9 +67,9 @@ describe('progressLine', () => {
     const state = { label: 'Embedding', unit: 'items', total: 1000, done: 120, note: '', seconds: 3 }
     expect(progressLine(state)).toBe('Embedding 120/1000 items (12 %), 40.0 items/s, 22 s left')
     expect(progressLine({ ...state, done: 2, seconds: 5, total: undefined, note: 'x' })).toBe(
-      'Embedding 2 items, 2.5 s each, 5 s, x'
+      'Embedding 2 items, 2.5 s each, in 5 s, x'
     )
-    expect(progressLine({ ...state, done: 0, total: 0, seconds: 0 })).toBe('Embedding 0/0 items (100 %), 0 s')
+    expect(progressLine({ ...state, done: 0, total: 0, seconds: 0 })).toBe('Embedding 0/0 items (100 %), in 0 s')
   })
 
   it('writes times as people say them', () => {
