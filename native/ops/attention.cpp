@@ -11,8 +11,8 @@ namespace vlm2vec {
 
 namespace cuda {
 void attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v, Tensor starts, AttentionSizes sizes);
-void attention_backward(Tensor dq, Tensor dk, Tensor dv, Tensor dout, Tensor q, Tensor k, Tensor v, Tensor out, Tensor lse,
-                        Tensor starts, AttentionSizes sizes);
+void attention_backward(Tensor dq, Tensor dk, Tensor dv, Tensor dout, Tensor q, Tensor k, Tensor v, Tensor out,
+                        Tensor lse, Tensor starts, AttentionSizes sizes);
 }  // namespace cuda
 
 namespace {
@@ -66,7 +66,8 @@ std::vector<AttentionPair> pairs_of(Tensor starts, int64_t NKV) {
   std::vector<AttentionPair> pairs;
   const int32_t* s = starts.as<int32_t>();
   for (int64_t i = 0; i + 1 < starts.rows(); ++i)
-    for (int64_t head = 0; head < NKV && s[i + 1] > s[i]; ++head) pairs.push_back({s[i], s[i + 1] - s[i], head, nullptr});
+    for (int64_t head = 0; head < NKV && s[i + 1] > s[i]; ++head)
+      pairs.push_back({s[i], s[i + 1] - s[i], head, nullptr});
   std::stable_sort(pairs.begin(), pairs.end(),
                    [](const AttentionPair& a, const AttentionPair& b) { return a.length > b.length; });
   return pairs;
@@ -109,8 +110,8 @@ void attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v, Ten
   }
 }
 
-void attention_backward(Tensor dq, Tensor dk, Tensor dv, Tensor dout, Tensor q, Tensor k, Tensor v, Tensor out, Tensor lse,
-                        Tensor starts, AttentionSizes sizes) {
+void attention_backward(Tensor dq, Tensor dk, Tensor dv, Tensor dout, Tensor q, Tensor k, Tensor v, Tensor out,
+                        Tensor lse, Tensor starts, AttentionSizes sizes) {
   check_inputs("attention_backward", q, k, v, lse, starts, sizes);
   const int64_t NH = q.shape[1], NKV = k.shape[1], HS = q.shape[2];
   check_heads("attention_backward", "dq", dq, q, NH);

@@ -18,7 +18,7 @@ struct AttentionSizes {
 // starts (S + 1) i32: sequence s is rows starts[s] .. starts[s + 1] - 1; rising, from 0 to T.
 void attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v, Tensor starts, AttentionSizes sizes);
 // dq, dk, dv are overwritten; same shapes and type as q, k, v; rows may be strided. No atomics: equal bits every run.
-void attention_backward(Tensor dq, Tensor dk, Tensor dv, Tensor dout, Tensor q, Tensor k, Tensor v, Tensor out, Tensor lse,
-                        Tensor starts, AttentionSizes sizes);
+void attention_backward(Tensor dq, Tensor dk, Tensor dv, Tensor dout, Tensor q, Tensor k, Tensor v, Tensor out,
+                        Tensor lse, Tensor starts, AttentionSizes sizes);
 
 }  // namespace vlm2vec

@@ -75,7 +75,9 @@ static void pack_rows(float* to, const float* rows, int64_t count, int64_t HS) {
 // ---------------------------------------------------------------------------------------------------------------------
 // Forward
 
-static int64_t packed_floats(int64_t length, int64_t HS) { return keys_floats(length, HS) + channels_floats(length, HS); }
+static int64_t packed_floats(int64_t length, int64_t HS) {
+  return keys_floats(length, HS) + channels_floats(length, HS);
+}
 
 template <typename Number>
 static void pack_typed(const AttentionProblem& problem) {
@@ -88,8 +90,10 @@ static void pack_typed(const AttentionProblem& problem) {
 }
 
 static void pack(const AttentionProblem& problem) {
-  if (problem.type == DType::BF16) pack_typed<bf16>(problem);
-  else pack_typed<float>(problem);
+  if (problem.type == DType::BF16)
+    pack_typed<bf16>(problem);
+  else
+    pack_typed<float>(problem);
 }
 
 struct ForwardScratch {
@@ -179,8 +183,10 @@ static void forward_block(const AttentionProblem& problem, const AttentionBlock&
 static void forward(const AttentionProblem& problem) {
   parallel_for_dynamic(problem.threads, problem.block_count, [&](int64_t i) {
     const ForwardScratch scratch(problem.scratch + omp_get_thread_num() * forward_floats(problem.HS), problem.HS);
-    if (problem.type == DType::BF16) forward_block<bf16>(problem, problem.blocks[i], scratch);
-    else forward_block<float>(problem, problem.blocks[i], scratch);
+    if (problem.type == DType::BF16)
+      forward_block<bf16>(problem, problem.blocks[i], scratch);
+    else
+      forward_block<float>(problem, problem.blocks[i], scratch);
   });
 }
 
@@ -188,13 +194,13 @@ static void forward(const AttentionProblem& problem) {
 // Backward: blocks of query rows outside, blocks of keys inside; dk and dv of the whole pair are accumulated in scratch
 
 struct BackwardScratch {
-  float *k_keys, *v_keys, *k_channels;          // packed for the pair
-  float *dk, *dv;                               // (length + kRows, wide(HS))
-  float *q, *dout;                              // (kQueryRows, HS) gathered
-  float *q_rows, *dout_rows;                    // the same, packed as rows
-  float *q_channels, *dout_channels;            // the same, packed as depth
-  float *p, *ds;                                // (kQueryRows, kKeys)
-  float *dq, *delta, *lse;                      // (kQueryRows, wide(HS)), (kQueryRows)
+  float *k_keys, *v_keys, *k_channels;  // packed for the pair
+  float *dk, *dv;                       // (length + kRows, wide(HS))
+  float *q, *dout;                      // (kQueryRows, HS) gathered
+  float *q_rows, *dout_rows;            // the same, packed as rows
+  float *q_channels, *dout_channels;    // the same, packed as depth
+  float *p, *ds;                        // (kQueryRows, kKeys)
+  float *dq, *delta, *lse;              // (kQueryRows, wide(HS)), (kQueryRows)
   int64_t floats;
 
   BackwardScratch(float* scratch, int64_t length, int64_t HS) {
@@ -223,9 +229,9 @@ static int64_t backward_floats(int64_t longest, int64_t HS) {
 
 // A block of query rows, and what of it a block of keys can see.
 struct BackwardBlock {
-  int64_t first, rows;       // of the pair
-  int64_t begin;             // rows before it see none of the keys
-  int64_t key, keys;         // keys <= kKeys
+  int64_t first, rows;  // of the pair
+  int64_t begin;        // rows before it see none of the keys
+  int64_t key, keys;    // keys <= kKeys
 };
 
 // p = e^(scale s - lse) and ds = p (dp - delta) for one row; 0 beyond `valid`. s and dp are overwritten.
@@ -250,7 +256,8 @@ static void backward_tiles(const AttentionProblem& problem, const BackwardScratc
   for (int64_t i = begin; i < b.rows; ++i) {
     const int64_t token = (b.first + i) / problem.group;
     const int64_t valid = problem.causal ? smaller(b.keys, larger(0, token + 1 - b.key)) : b.keys;
-    differentiate(scratch.p + i * kKeys, scratch.ds + i * kKeys, valid, problem.scale, scratch.lse[i], scratch.delta[i]);
+    differentiate(scratch.p + i * kKeys, scratch.ds + i * kKeys, valid, problem.scale, scratch.lse[i],
+                  scratch.delta[i]);
   }
   for (int64_t c = 0; c < stride; c += kColumns) {
     const float* dout = scratch.dout_channels + c * b.rows + begin * kColumns;
@@ -316,11 +323,14 @@ static void backward(const AttentionProblem& problem) {
   const int64_t floats = backward_floats(longest, problem.HS);
   parallel_for_dynamic(problem.threads, problem.pair_count, [&](int64_t i) {
     float* memory = problem.scratch + omp_get_thread_num() * floats;
-    if (problem.type == DType::BF16) backward_pair<bf16>(problem, problem.pairs[i], memory);
-    else backward_pair<float>(problem, problem.pairs[i], memory);
+    if (problem.type == DType::BF16)
+      backward_pair<bf16>(problem, problem.pairs[i], memory);
+    else
+      backward_pair<float>(problem, problem.pairs[i], memory);
   });
 }
 
-extern const AttentionKernels attention_kernels = {packed_floats, forward_floats, backward_floats, pack, forward, backward};
+extern const AttentionKernels attention_kernels = {packed_floats, forward_floats, backward_floats,
+                                                   pack,          forward,        backward};
 
 }  // namespace vlm2vec::VLM2VEC_ISA

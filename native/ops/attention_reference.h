@@ -53,8 +53,9 @@ void attention_forward_reference(Number* out, Number* lse, const Number* q, cons
 
 // dq, dk, dv are overwritten.
 template <typename Number>
-void attention_backward_reference(Number* dq, Number* dk, Number* dv, const Number* dout, const Number* q, const Number* k,
-                                  const Number* v, const Number* out, const Number* lse, const AttentionShape& shape) {
+void attention_backward_reference(Number* dq, Number* dk, Number* dv, const Number* dout, const Number* q,
+                                  const Number* k, const Number* v, const Number* out, const Number* lse,
+                                  const AttentionShape& shape) {
   const int64_t HS = shape.HS, T = shape.starts[shape.sequences];
   const Number scale = Number(shape.sizes.scale);
   for (int64_t i = 0; i < T * shape.NH * HS; ++i) dq[i] = 0;

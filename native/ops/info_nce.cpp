@@ -44,10 +44,18 @@ struct Direction {
 class CpuInfoNce {
  public:
   CpuInfoNce(Tensor queries, Tensor targets, const InfoNceOptions& options, Arena& scratch)
-      : B_(queries.rows()), N_(targets.rows()), D_(queries.shape[1]), options_(options), scratch_(scratch),
-        device_(*queries.device), threads_(device_.threads()), q_(queries.as<float>()), t_(targets.as<float>()),
+      : B_(queries.rows()),
+        N_(targets.rows()),
+        D_(queries.shape[1]),
+        options_(options),
+        scratch_(scratch),
+        device_(*queries.device),
+        threads_(device_.threads()),
+        q_(queries.as<float>()),
+        t_(targets.as<float>()),
         score_(VLM2VEC_KERNELS(device_.isa(), score_kernels)),
-        kernel_(VLM2VEC_KERNELS(device_.isa(), info_nce_kernels)), pairs_(options, B_, N_) {
+        kernel_(VLM2VEC_KERNELS(device_.isa(), info_nce_kernels)),
+        pairs_(options, B_, N_) {
     scores_ = floats(kScoreTile * kScoreTile);
     const double half = options.symmetric ? 0.5 : 1.0;
     rows_ = direction(B_, half / double(B_));
@@ -87,8 +95,8 @@ class CpuInfoNce {
     device_.zero(dt, size_t(N_ * D_) * sizeof(float));
     const float scale = 1 / options_.temperature;
     each_tile(true, [&](const InfoNceTile& tile, int64_t i, int64_t j) {
-      kernel_.weigh(tile, rows_.shift + i, float(rows_.weight) * scale, options_.symmetric ? columns_.shift + j : nullptr,
-                    float(columns_.weight) * scale);
+      kernel_.weigh(tile, rows_.shift + i, float(rows_.weight) * scale,
+                    options_.symmetric ? columns_.shift + j : nullptr, float(columns_.weight) * scale);
       kernel_.add_dqueries(tile, dq + i * D_);
       kernel_.add_dtargets(tile, dt + j * D_);
     });
@@ -109,7 +117,9 @@ class CpuInfoNce {
 
  private:
   float* floats(int64_t count) { return static_cast<float*>(scratch_.allocate_bytes(size_t(count) * sizeof(float))); }
-  double* numbers(int64_t count) { return static_cast<double*>(scratch_.allocate_bytes(size_t(count) * sizeof(double))); }
+  double* numbers(int64_t count) {
+    return static_cast<double*>(scratch_.allocate_bytes(size_t(count) * sizeof(double)));
+  }
 
   Direction direction(int64_t count, double weight) {
     Direction d = {floats(count), numbers(count), floats(count), numbers(count), weight};

@@ -4,7 +4,8 @@
 // Query i has positives P_i (at least one). Its negatives are all targets outside P_i that no mask excludes. With
 // R_i = sum over negatives e^{s_ij}:
 //   loss_i = mean over p in P_i of [ log(R_i + e^{s_ip}) - s_ip ],      loss = mean over i of loss_i
-// symmetric: loss = (that + the same from targets to queries) / 2, over targets that are some query's positive; a target's
+// symmetric: loss = (that + the same from targets to queries) / 2, over targets that are some query's positive; a
+// target's
 //   positives are the queries that name it, weighted as in the first half.
 // Gradients: for a negative, d loss_i / d s_ij = e^{s_ij} mean_p 1 / (R_i + e^{s_ip}); for a positive,
 //   (e^{s_ip} / (R_i + e^{s_ip}) - 1) / |P_i|. Positives are applied exactly, outside the tiles.
@@ -21,14 +22,15 @@ namespace vlm2vec {
 struct InfoNceOptions {
   float temperature = 0.02f;
   bool symmetric = false;
-  // Positives of query i: positives[positive_starts[i] .. positive_starts[i + 1]), indices into the targets. Host memory.
+  // Positives of query i: positives[positive_starts[i] .. positive_starts[i + 1]), indices into the targets. Host
+  // memory.
   const int32_t* positive_starts = nullptr;  // (B + 1)
   const int32_t* positives = nullptr;
-  // Optional false-negative mask. Ids of query i: query_ids[query_id_starts[i] .. query_id_starts[i + 1]); a target whose
-  // id is among them, and which is not a positive of i, is left out. Ids below 0 match nothing. Host memory.
+  // Optional false-negative mask. Ids of query i: query_ids[query_id_starts[i] .. query_id_starts[i + 1]); a target
+  // whose id is among them, and which is not a positive of i, is left out. Ids below 0 match nothing. Host memory.
   const int32_t* query_id_starts = nullptr;  // (B + 1)
   const int32_t* query_ids = nullptr;
-  const int32_t* target_ids = nullptr;       // (N)
+  const int32_t* target_ids = nullptr;  // (N)
 };
 
 struct InfoNceResult {

@@ -136,7 +136,8 @@ static void add_dtargets(const InfoNceTile& tile, float* dtargets) {
   add_product<1, kStride>(dtargets, tile.scores.columns, tile.scores.rows, tile.query_channels, tile);
 }
 
-extern const InfoNceKernels info_nce_kernels = {channel_floats,  pack_query_channels, pack_target_channels, add_row_sums,
-                                                add_column_sums, weigh,               add_dqueries,         add_dtargets};
+extern const InfoNceKernels info_nce_kernels = {channel_floats, pack_query_channels, pack_target_channels,
+                                                add_row_sums,   add_column_sums,     weigh,
+                                                add_dqueries,   add_dtargets};
 
 }  // namespace vlm2vec::VLM2VEC_ISA

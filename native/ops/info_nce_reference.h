@@ -24,7 +24,8 @@ struct InfoNceReference {
     return false;
   }
 
-  // One row or column: `count` scores, step apart from `first`; `negative(n)` says which take part. Its loss has this weight.
+  // One row or column: `count` scores, step apart from `first`; `negative(n)` says which take part. Its loss has this
+  // weight.
   template <typename Negative>
   void add(int64_t first, int64_t step, int64_t count, Number weight, const Negative& negative) {
     Number highest = -INFINITY, positives = 0;
@@ -42,7 +43,8 @@ struct InfoNceReference {
       loss += share * (highest + std::log(rest + own) - scores[at]);
       dscores[at] -= share * rest / (rest + own);
       for (int64_t n = 0; n < count; ++n)
-        if (negative(n)) dscores[first + n * step] += share * std::exp(scores[first + n * step] - highest) / (rest + own);
+        if (negative(n))
+          dscores[first + n * step] += share * std::exp(scores[first + n * step] - highest) / (rest + own);
     }
   }
 

@@ -86,7 +86,8 @@ const void* own_copy(const Weight& weight, Product product) {
   const MatmulKernels& kernel = kernels(device);
   const bool forward = product == Product::Forward;
   Copy& copy = weight.packed().own[int(product)];
-  copy.reserve(device, kernel.packed_bytes(forward ? weight.n() : weight.k(), forward ? weight.k() : weight.n(), w.dtype));
+  copy.reserve(device,
+               kernel.packed_bytes(forward ? weight.n() : weight.k(), forward ? weight.k() : weight.n(), w.dtype));
   if (!copy.current) kernel.pack(copy.data, w.data, weight.n(), weight.k(), w.dtype, forward, device.threads());
   copy.current = true;
   return copy.data;
@@ -122,13 +123,12 @@ void multiply_by_weight(Product product, Tensor out, Tensor x, const Weight& wei
   Device& device = *x.device;
   auto& dnnl = device.state<DnnlMatmul>();
   const float* bias_data = bias ? bias.as<float>() : nullptr;
-  const ProductSizes sizes = {product,  x.rows(),  weight.n(), weight.k(),
-                              x.dtype,  out.dtype, accumulate, bool(bias)};
+  const ProductSizes sizes = {product, x.rows(), weight.n(), weight.k(), x.dtype, out.dtype, accumulate, bool(bias)};
   if (const auto* layout = dnnl.packed_layout(product, weight.n(), weight.k(), x.dtype))
     if (dnnl.run(sizes, {out.data, x.data, dnnl_copy(weight, dnnl, *layout, product), bias_data})) return;
-  PackedProduct own = {out.data,  x.data,       own_copy(weight, product), bias_data,
-                       x.rows(),  out.shape[1], x.shape[1],                x.dtype,
-                       out.dtype, accumulate,   device.threads(),          nullptr};
+  PackedProduct own = {
+      out.data,  x.data,     own_copy(weight, product), bias_data, x.rows(), out.shape[1], x.shape[1], x.dtype,
+      out.dtype, accumulate, device.threads(),          nullptr};
   const MatmulKernels& kernel = kernels(device);
   own.scratch = static_cast<float*>(device.state<Workspace>().reserve(kernel.scratch_bytes(own)));
   kernel.multiply(own);
@@ -140,8 +140,8 @@ void matmul_forward(Tensor out, Tensor x, const Weight& weight, Tensor bias, boo
   const Tensor& w = weight.values();
   check_matrix("matmul_forward", "x", x);
   check_matrix("matmul_forward", "out", out);
-  require(x.dtype == w.dtype && x.shape[1] == weight.k(), "E_SHAPE", "matmul_forward: x ", x,
-          " does not match weight ", w);
+  require(x.dtype == w.dtype && x.shape[1] == weight.k(), "E_SHAPE", "matmul_forward: x ", x, " does not match weight ",
+          w);
   require(out.rows() == x.rows() && out.shape[1] == weight.n(), "E_SHAPE", "matmul_forward: out ", out,
           " does not match x ", x, " and weight ", w);
   require(!bias || (bias.rank == 1 && bias.rows() == weight.n() && bias.dtype == DType::F32 && bias.dense()), "E_SHAPE",

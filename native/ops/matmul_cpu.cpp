@@ -6,7 +6,8 @@
 
 namespace vlm2vec::VLM2VEC_ISA {
 
-// Rows of x, or of the sum over rows, that are packed at a time: a multiple of every kRows, and of kDepth for the second.
+// Rows of x, or of the sum over rows, that are packed at a time: a multiple of every kRows, and of kDepth for the
+// second.
 constexpr int64_t kRowBlock = 240, kSumBlock = 2 * kDepth;
 constexpr int64_t kTile = kRows * kColumns;
 
@@ -22,8 +23,10 @@ static void pack_weight(Number* packed, const Number* weight, int64_t n, int64_t
   parallel_for(threads, round_up(columns, kColumns) / kColumns, [=](int64_t p) {
     const int64_t first = p * kColumns, width = smaller(kColumns, columns - first);
     Number* panel = packed + first * depth;
-    if (transposed) pack_transposed<kColumns>(panel, weight + first * k, k, width, depth);
-    else pack_columns<kColumns>(panel, weight + first, k, width, depth);
+    if (transposed)
+      pack_transposed<kColumns>(panel, weight + first * k, k, width, depth);
+    else
+      pack_columns<kColumns>(panel, weight + first, k, width, depth);
   });
 }
 
@@ -78,8 +81,10 @@ static void multiply_panel(const PackedProduct& product, const float* a, int64_t
     for (int64_t t = 0; t < tiles; ++t)
       multiply_tile<1, kRows>(c + t * kTile, kColumns, a + (t * depth + k) * kRows, b_k, block, k > 0);
   }
-  if (product.out_type == DType::BF16) write_panel<bf16>(product, c, row, rows, panel * kColumns);
-  else write_panel<float>(product, c, row, rows, panel * kColumns);
+  if (product.out_type == DType::BF16)
+    write_panel<bf16>(product, c, row, rows, panel * kColumns);
+  else
+    write_panel<float>(product, c, row, rows, panel * kColumns);
 }
 
 template <typename Number>
@@ -90,7 +95,8 @@ static void multiply_typed(const PackedProduct& product) {
     const Number* x = static_cast<const Number*>(product.x) + row * depth;
     float* a = product.scratch;
     parallel_for(product.threads, round_up(rows, kRows) / kRows, [=](int64_t t) {
-      pack_transposed<kRows>(a + t * kRows * depth, x + t * kRows * depth, depth, smaller(kRows, rows - t * kRows), depth);
+      pack_transposed<kRows>(a + t * kRows * depth, x + t * kRows * depth, depth, smaller(kRows, rows - t * kRows),
+                             depth);
     });
     parallel_for(product.threads, round_up(product.columns, kColumns) / kColumns,
                  [&](int64_t p) { multiply_panel<Number>(product, a, row, rows, p); });
@@ -98,8 +104,10 @@ static void multiply_typed(const PackedProduct& product) {
 }
 
 static void multiply(const PackedProduct& product) {
-  if (product.type == DType::BF16) multiply_typed<bf16>(product);
-  else multiply_typed<float>(product);
+  if (product.type == DType::BF16)
+    multiply_typed<bf16>(product);
+  else
+    multiply_typed<float>(product);
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -152,8 +160,10 @@ static void multiply_weight_typed(const WeightProduct& product) {
 }
 
 static void multiply_weight(const WeightProduct& product) {
-  if (product.type == DType::BF16) multiply_weight_typed<bf16>(product);
-  else multiply_weight_typed<float>(product);
+  if (product.type == DType::BF16)
+    multiply_weight_typed<bf16>(product);
+  else
+    multiply_weight_typed<float>(product);
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -171,11 +181,13 @@ static void add_column_sums_typed(float* sums, const Number* x, int64_t rows, in
 }
 
 static void add_column_sums(float* sums, const void* x, int64_t rows, int64_t columns, DType type, int threads) {
-  if (type == DType::BF16) add_column_sums_typed(sums, static_cast<const bf16*>(x), rows, columns, threads);
-  else add_column_sums_typed(sums, static_cast<const float*>(x), rows, columns, threads);
+  if (type == DType::BF16)
+    add_column_sums_typed(sums, static_cast<const bf16*>(x), rows, columns, threads);
+  else
+    add_column_sums_typed(sums, static_cast<const float*>(x), rows, columns, threads);
 }
 
-extern const MatmulKernels matmul_kernels = {packed_bytes,         pack,            scratch_bytes,  multiply,
-                                             weight_scratch_bytes, multiply_weight, add_column_sums};
+extern const MatmulKernels matmul_kernels = {
+    packed_bytes, pack, scratch_bytes, multiply, weight_scratch_bytes, multiply_weight, add_column_sums};
 
 }  // namespace vlm2vec::VLM2VEC_ISA

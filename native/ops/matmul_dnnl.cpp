@@ -93,8 +93,8 @@ void DnnlMatmul::pack(void* packed, const Layout& layout, Product product, const
     std::memcpy(copy, weight, size_t(n * k) * size_of(type));
     weight = copy;
   }
-  const Layout plain = product == Product::Forward ? Layout({k, n}, type_of(type), Tag::ba)
-                                                   : Layout({n, k}, type_of(type), Tag::ab);
+  const Layout plain =
+      product == Product::Forward ? Layout({k, n}, type_of(type), Tag::ba) : Layout({n, k}, type_of(type), Tag::ab);
   dnnl::memory from(plain, engine_, const_cast<void*>(weight)), to(layout, engine_, packed);
   try {
     dnnl::reorder(from, to).execute(stream_, from, to);

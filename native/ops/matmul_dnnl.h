@@ -1,11 +1,10 @@
-// oneDNN's matrix products, made once for each size. Only its `brg:*` implementations are taken: others (`gemm:jit`) give
-// a row other bits in another batch.
+// oneDNN's matrix products, made once for each size. Only its `brg:*` implementations are taken: others (`gemm:jit`)
+// give a row other bits in another batch.
 #pragma once
+#include <dnnl.hpp>
 #include <map>
 #include <memory>
 #include <tuple>
-
-#include <dnnl.hpp>
 
 #include "core/device.h"
 

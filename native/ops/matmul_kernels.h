@@ -1,5 +1,5 @@
-// Our own matrix products, for instruction sets and shapes that oneDNN has no invariant kernel for: on AVX2 and portable
-// machines they are the products. Sums are f32 in blocks of fixed depth; bf16 is widened in cache.
+// Our own matrix products, for instruction sets and shapes that oneDNN has no invariant kernel for: on AVX2 and
+// portable machines they are the products. Sums are f32 in blocks of fixed depth; bf16 is widened in cache.
 #pragma once
 #include <cstddef>
 #include <cstdint>

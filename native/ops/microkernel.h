@@ -52,8 +52,8 @@ VLM2VEC_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 VLM2VEC_INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
 // One tile: c = A · B, or c += A · B, over `depth` (at most kDepth keeps the order of sums; callers split). Element
-// (i, k) of A is a[i * row_step + k * depth_step]: (1, kRows) for packed A; both known when compiling, so that the loads
-// need one address register.
+// (i, k) of A is a[i * row_step + k * depth_step]: (1, kRows) for packed A; both known when compiling, so that the
+// loads need one address register.
 template <int64_t row_step, int64_t depth_step>
 static inline void multiply_tile(float* c, int64_t c_stride, const float* a, const float* b, int64_t depth, bool add) {
   Floats sums[kRows][2];
@@ -106,9 +106,9 @@ VLM2VEC_INLINE float read_number(const bf16* from) {
 VLM2VEC_INLINE void write_number(float* to, float x) { *to = x; }
 VLM2VEC_INLINE void write_number(bf16* to, float x) { *to = to_bf16(x); }
 
-// `rows` rows of `from`, each `depth` long, become the columns of one panel: to[k * width + i] = from[i][k]. A tile of A
-// (width kRows) and a panel of B that is the transpose of `from` (width kColumns) alike. rows <= width; the rest is 0.
-// With `indices`, column i is row indices[i].
+// `rows` rows of `from`, each `depth` long, become the columns of one panel: to[k * width + i] = from[i][k]. A tile of
+// A (width kRows) and a panel of B that is the transpose of `from` (width kColumns) alike. rows <= width; the rest is
+// 0. With `indices`, column i is row indices[i].
 template <int64_t width, typename To, typename From>
 static inline void pack_transposed(To* to, const From* from, int64_t from_stride, int64_t rows, int64_t depth,
                                    const int32_t* indices = nullptr) {

@@ -15,7 +15,8 @@ static void pack_queries(const ScoreTile& tile) {
   const int64_t D = tile.D;
   parallel_for(tile.threads, round_up(tile.rows, kRows) / kRows, [=](int64_t t) {
     const int64_t first = t * kRows;
-    pack_transposed<kRows>(tile.query_rows + first * D, tile.queries + first * D, D, smaller(kRows, tile.rows - first), D);
+    pack_transposed<kRows>(tile.query_rows + first * D, tile.queries + first * D, D, smaller(kRows, tile.rows - first),
+                           D);
   });
 }
 

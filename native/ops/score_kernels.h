@@ -1,5 +1,5 @@
-// CPU kernels for tiles of dot products between rows of two matrices, for the contrastive loss and the search. A product
-// has the same bits in every tile, and among candidates.
+// CPU kernels for tiles of dot products between rows of two matrices, for the contrastive loss and the search. A
+// product has the same bits in every tile, and among candidates.
 #pragma once
 #include <cstdint>
 
@@ -10,9 +10,9 @@ namespace vlm2vec {
 constexpr int64_t kScoreTile = 960;  // whole register tiles of every instruction set; rows do not alias in L1
 
 struct ScoreTile {
-  const float *queries, *targets;  // (rows, D), (columns, D): where the tile begins
-  int64_t rows, columns, D;        // rows, columns <= kScoreTile
-  float* scores;                   // (kScoreTile, kScoreTile)
+  const float *queries, *targets;      // (rows, D), (columns, D): where the tile begins
+  int64_t rows, columns, D;            // rows, columns <= kScoreTile
+  float* scores;                       // (kScoreTile, kScoreTile)
   float *query_rows, *target_columns;  // packed
   int threads;
 };
@@ -24,8 +24,8 @@ struct ScoreKernels {
   void (*multiply)(const ScoreTile& tile);
   // scores[n] = query · targets[candidates[n]], on the calling thread
   int64_t (*candidate_floats)(int64_t D);
-  void (*multiply_candidates)(float* scores, const float* query, const float* targets, int64_t D, const int32_t* candidates,
-                              int64_t count, float* scratch);
+  void (*multiply_candidates)(float* scores, const float* query, const float* targets, int64_t D,
+                              const int32_t* candidates, int64_t count, float* scratch);
 };
 
 VLM2VEC_DECLARE_KERNELS(ScoreKernels, score_kernels)

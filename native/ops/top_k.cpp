@@ -100,7 +100,8 @@ struct Ranking {
 void rank_all(const Ranking& r) {
   const int threads = r.device.threads();
   const int64_t capacity = r.capacity(r.N);
-  const int64_t rows = std::min({kScoreTile, r.B, std::max<int64_t>(12, kKeptBytes / (capacity * int64_t(sizeof(Entry))))});
+  const int64_t rows =
+      std::min({kScoreTile, r.B, std::max<int64_t>(12, kKeptBytes / (capacity * int64_t(sizeof(Entry))))});
   Entry* entries = r.take<Entry>(rows * capacity);
   ScoreTile tile = {};
   tile.D = r.D, tile.threads = threads;
@@ -117,7 +118,8 @@ void rank_all(const Ranking& r) {
       r.kernel.pack_targets(tile);
       r.kernel.multiply(tile);
       parallel_for(threads, tile.rows, [&](int64_t row) {
-        for (int64_t n = 0; n < tile.columns; ++n) best[size_t(row)].offer(tile.scores[row * kScoreTile + n], j + n, j + n);
+        for (int64_t n = 0; n < tile.columns; ++n)
+          best[size_t(row)].offer(tile.scores[row * kScoreTile + n], j + n, j + n);
       });
     }
     parallel_for(threads, tile.rows, [&](int64_t row) {
@@ -139,7 +141,8 @@ void rank_candidates(const Ranking& r) {
     const int32_t* candidates = r.options.candidates + starts[i];
     const int64_t count = starts[i + 1] - starts[i];
     float* row = scores + thread * most;
-    r.kernel.multiply_candidates(row, r.queries + i * r.D, r.targets, r.D, candidates, count, scratch + thread * floats);
+    r.kernel.multiply_candidates(row, r.queries + i * r.D, r.targets, r.D, candidates, count,
+                                 scratch + thread * floats);
     Best best = r.best(entries + thread * capacity, i, most);
     for (int64_t n = 0; n < count; ++n) best.offer(row[n], candidates[n], n);
     best.write(r.indices + i * r.options.k, r.scores + i * r.options.k);
@@ -160,7 +163,8 @@ void check_list(const char* name, const int32_t* starts, const int32_t* list, in
 
 }  // namespace
 
-void top_k(int32_t* indices, float* scores, Tensor queries, Tensor targets, const TopKOptions& options, Arena& scratch) {
+void top_k(int32_t* indices, float* scores, Tensor queries, Tensor targets, const TopKOptions& options,
+           Arena& scratch) {
   const OpCheck check("top_k", "queries", queries);
   check.main(2, Types::F32);
   const int64_t B = queries.rows(), D = queries.shape[1], N = targets.rank == 2 ? targets.rows() : 0;
@@ -174,8 +178,10 @@ void top_k(int32_t* indices, float* scores, Tensor queries, Tensor targets, cons
   const ScoreKernels& kernel = VLM2VEC_KERNELS(queries.device->isa(), score_kernels);
   const Ranking ranking = {indices, scores, queries.as<float>(), targets.as<float>(), B, N, D, options, *queries.device,
                            scratch, kernel};
-  if (options.candidates) rank_candidates(ranking);
-  else rank_all(ranking);
+  if (options.candidates)
+    rank_candidates(ranking);
+  else
+    rank_all(ranking);
 }
 
 }  // namespace vlm2vec

@@ -23,11 +23,19 @@ struct Layout {
 
 // Around the tiles (12, 6, 4 rows; 32, 16, 8 columns), the 96 rows of a block and its 192 keys.
 std::vector<Layout> layouts() {
-  return {{1, 1, 1, true, {0, 1}},           {2, 1, 5, false, {0, 3, 3, 20}},   {4, 2, 80, false, {0, 31, 64, 65}},
-          {6, 2, 16, true, {0, 33, 34, 130}}, {3, 3, 33, true, {0, 11, 24, 121}}, {6, 1, 128, true, {0, 41, 70}},
-          {1, 1, 8, true, {0, 191, 384, 577}}, {2, 1, 72, false, {0, 194}},       {1, 1, 264, true, {0, 7, 20}},
+  return {{1, 1, 1, true, {0, 1}},
+          {2, 1, 5, false, {0, 3, 3, 20}},
+          {4, 2, 80, false, {0, 31, 64, 65}},
+          {6, 2, 16, true, {0, 33, 34, 130}},
+          {3, 3, 33, true, {0, 11, 24, 121}},
+          {6, 1, 128, true, {0, 41, 70}},
+          {1, 1, 8, true, {0, 191, 384, 577}},
+          {2, 1, 72, false, {0, 194}},
+          {1, 1, 264, true, {0, 7, 20}},
           // rows that may be read 16 bytes at a time
-          {4, 2, 128, true, {0, 70, 131}, 0}, {2, 1, 80, false, {0, 63, 128}, 8}, {2, 2, 256, true, {0, 45, 77}, 0}};
+          {4, 2, 128, true, {0, 70, 131}, 0},
+          {2, 1, 80, false, {0, 63, 128}, 8},
+          {2, 2, 256, true, {0, 45, 77}, 0}};
 }
 
 struct Inputs {
@@ -57,7 +65,9 @@ void run(const Outputs& o, const Inputs& in, const Layout& l) {
 
 // bf16 numbers as the reference would round them; cancellation in ds (p (dp - delta), delta from a rounded out) is
 // allowed as much again.
-double backward_bound(DType type, const Numbers& expected) { return type == DType::F32 ? 1e-11 : 2 * bound_for(type, expected); }
+double backward_bound(DType type, const Numbers& expected) {
+  return type == DType::F32 ? 1e-11 : 2 * bound_for(type, expected);
+}
 
 void check_against_reference(Tensors& t, const Layout& l, DType type) {
   const Inputs in(t, l, type);
@@ -66,7 +76,9 @@ void check_against_reference(Tensors& t, const Layout& l, DType type) {
   const Numbers q = read(in.q), k = read(in.k), v = read(in.v), dout = read(in.dout);
   Numbers out(q.size()), lse(size_t(l.NH * l.T())), dq(q.size()), dk(k.size()), dv(v.size());
   attention_forward_reference(out.data(), lse.data(), q.data(), k.data(), v.data(), l.shape());
-  const auto name = [&](const char* what) { return text(what, " NH=", l.NH, " HS=", l.HS, " T=", l.T(), " ", name_of(type)); };
+  const auto name = [&](const char* what) {
+    return text(what, " NH=", l.NH, " HS=", l.HS, " T=", l.T(), " ", name_of(type));
+  };
   expect_near(name("out"), o.out, out, bound_for(type, out));
   expect_near(name("lse"), o.lse, lse, 1e-12);
   const Numbers rounded_out = read(o.out);  // what the kernel's backward pass starts from
@@ -121,9 +133,12 @@ void check_gradients() {
     attention_forward_reference(out.data(), lse.data(), q.data(), k.data(), v.data(), l.shape());
     attention_backward_reference(dq.data(), dk.data(), dv.data(), dout.data(), q.data(), k.data(), v.data(), out.data(),
                                  lse.data(), l.shape());
-    expect_gradient("dq", [&](const Numbers& at) { return loss(at, k, v); }, q, dq);
-    expect_gradient("dk", [&](const Numbers& at) { return loss(q, at, v); }, k, dk);
-    expect_gradient("dv", [&](const Numbers& at) { return loss(q, k, at); }, v, dv);
+    expect_gradient(
+        "dq", [&](const Numbers& at) { return loss(at, k, v); }, q, dq);
+    expect_gradient(
+        "dk", [&](const Numbers& at) { return loss(q, at, v); }, k, dk);
+    expect_gradient(
+        "dv", [&](const Numbers& at) { return loss(q, k, at); }, v, dv);
   }
 }
 
@@ -150,10 +165,12 @@ void check_errors(Tensors& t) {
   };
   expect_error("E_SHAPE", {"attention_forward", "out"}, [&] { forward(in.k, o.lse, in.k, in.starts); });
   expect_error("E_SHAPE", {"attention_forward", "lse"}, [&] { forward(o.out, in.starts, in.k, in.starts); });
-  expect_error("E_SHAPE", {"attention_forward", "heads"},
-               [&] { forward(o.out, o.lse, t.zeros(DType::F32, {5, 3, 8}), in.starts); });
-  expect_error("E_SHAPE", {"attention_forward", "k", "bf16"},
-               [&] { forward(o.out, o.lse, t.zeros(DType::BF16, {5, 2, 8}), in.starts); });
+  expect_error("E_SHAPE", {"attention_forward", "heads"}, [&] {
+    forward(o.out, o.lse, t.zeros(DType::F32, {5, 3, 8}), in.starts);
+  });
+  expect_error("E_SHAPE", {"attention_forward", "k", "bf16"}, [&] {
+    forward(o.out, o.lse, t.zeros(DType::BF16, {5, 2, 8}), in.starts);
+  });
   expect_error("E_BATCH", {"starts", "from 0 to 4"}, [&] { forward(o.out, o.lse, in.k, t.indices({0, 4})); });
   expect_error("E_BATCH", {"starts fall from 5 to 3"}, [&] { forward(o.out, o.lse, in.k, t.indices({0, 5, 3, 5})); });
   expect_error("E_SHAPE", {"attention_backward", "dk"}, [&] {

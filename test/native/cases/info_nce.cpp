@@ -62,10 +62,10 @@ Problem masked(Problem p) {
 
 // Around the tiles of registers (12 x 32 and less), the groups of 96 x 192 and the 960 of a tile of scores.
 std::vector<Problem> problems() {
-  std::vector<Problem> all = {paired(1, 1, 1, 0.5f, false), paired(2, 6, 3, 0.3f, false), paired(13, 13, 33, 0.1f, true),
-                              masked(paired(31, 62, 7, 0.2f, true)), with_several(11, 23, 257, 0.1f, false),
-                              masked(with_several(97, 193, 16, 0.05f, true)), paired(959, 959, 4, 0.5f, false),
-                              masked(with_several(961, 1000, 5, 0.5f, true))};
+  std::vector<Problem> all = {paired(1, 1, 1, 0.5f, false),           paired(2, 6, 3, 0.3f, false),
+                              paired(13, 13, 33, 0.1f, true),         masked(paired(31, 62, 7, 0.2f, true)),
+                              with_several(11, 23, 257, 0.1f, false), masked(with_several(97, 193, 16, 0.05f, true)),
+                              paired(959, 959, 4, 0.5f, false),       masked(with_several(961, 1000, 5, 0.5f, true))};
   Problem alone = paired(3, 3, 4, 0.1f, true);  // everything masked: no negatives at all
   alone.target_ids = {5, 5, 5}, alone.query_ids = {5, 5, 5}, alone.query_id_starts = {0, 1, 2, 3};
   all.push_back(alone);
@@ -102,12 +102,15 @@ void check_against_reference(Tensors& tensors, const Problem& p) {
 }
 
 void check_gradients() {
-  for (Problem p : {masked(with_several(5, 9, 4, 0.7f, true)), with_several(4, 6, 3, 0.4f, false), paired(3, 6, 2, 1, true)}) {
+  for (Problem p :
+       {masked(with_several(5, 9, 4, 0.7f, true)), with_several(4, 6, 3, 0.4f, false), paired(3, 6, 2, 1, true)}) {
     const Numbers q = random_numbers(p.B * p.D, 1), t = random_numbers(p.N * p.D, 2);
     const Gradients g = reference(p, q, t);
     const auto loss = [&](const Numbers& q, const Numbers& t) { return reference(p, q, t).loss; };
-    expect_gradient("dqueries", [&](const Numbers& at) { return loss(at, t); }, q, g.dq);
-    expect_gradient("dtargets", [&](const Numbers& at) { return loss(q, at); }, t, g.dt);
+    expect_gradient(
+        "dqueries", [&](const Numbers& at) { return loss(at, t); }, q, g.dq);
+    expect_gradient(
+        "dtargets", [&](const Numbers& at) { return loss(q, at); }, t, g.dt);
     // dividing the scores by 1 + x is multiplying the temperature by it
     const auto warmer = [&](const Numbers& at) {
       Numbers scaled = q;
@@ -164,7 +167,8 @@ void check_memory(Tensors& tensors) {
   Arena scratch(tensors.device(), "scratch");
   info_nce(d, d2, q, q, p.options(), scratch);
   const size_t whole = size_t(p.B * p.N) * sizeof(float);
-  expect(scratch.peak() > 0 && scratch.peak() < whole / 4, scratch.peak(), " bytes of scratch for ", whole, " of scores");
+  expect(scratch.peak() > 0 && scratch.peak() < whole / 4, scratch.peak(), " bytes of scratch for ", whole,
+         " of scores");
 }
 
 void check_errors(Tensors& tensors) {
@@ -173,8 +177,9 @@ void check_errors(Tensors& tensors) {
   Problem p = paired(2, 3, 4, 0.1f, false);
   const auto run = [&](Tensor dq, Tensor dt) { info_nce(dq, dt, q, t, p.options(), scratch); };
   const Tensor none;
-  expect_error("E_SHAPE", {"info_nce", "targets (3, 3)", "queries (2, 4)"},
-               [&] { info_nce(none, none, q, tensors.random(DType::F32, {3, 3}), p.options(), scratch); });
+  expect_error("E_SHAPE", {"info_nce", "targets (3, 3)", "queries (2, 4)"}, [&] {
+    info_nce(none, none, q, tensors.random(DType::F32, {3, 3}), p.options(), scratch);
+  });
   expect_error("E_SHAPE", {"dtargets"}, [&] { run(q, none); });
   expect_error("E_SHAPE", {"dqueries (3, 4)"}, [&] { run(t, t); });
   expect_error("E_SHAPE", {"dtargets (2, 4)"}, [&] { run(q, q); });
@@ -190,27 +195,28 @@ void check_errors(Tensors& tensors) {
   InfoNceOptions half = p.options();
   half.target_ids = p.positives.data();
   expect_error("E_OPTION", {"mask"}, [&] { info_nce(none, none, q, t, half, scratch); });
-  expect_error("E_BATCH", {"no queries"},
-               [&] { info_nce(none, none, tensors.zeros(DType::F32, {0, 4}), t, p.options(), scratch); });
+  expect_error("E_BATCH", {"no queries"}, [&] {
+    info_nce(none, none, tensors.zeros(DType::F32, {0, 4}), t, p.options(), scratch);
+  });
 }
 
-const Cases cases(
-    "info_nce",
-    {
-        {"the gradient formulas agree with differences of the loss", [] { check_gradients(); }},
-        {"a case worked by hand", Backends::CpuAndCuda, [](Tensors& t) { check_by_hand(t); }},
-        {"loss and gradients agree with the reference", Backends::CpuAndCuda,
-         [](Tensors& t) {
-           for (const Problem& p : problems()) check_against_reference(t, p);
-         }},
-        {"scores of a thousand do not overflow, and NaN reaches the loss", Backends::CpuAndCuda,
-         [](Tensors& t) { check_extremes(t); }},
-        {"results do not depend on the number of threads", Backends::Cpu,
-         [](Tensors& t) { expect_same_bits_for_any_threads("info_nce", t.device().isa(), all_bits); }},
-        {"the matrix of scores is never stored", Backends::CpuAndCuda, [](Tensors& t) { check_memory(t); }},
-        {"refuses sizes, positives, masks and temperatures that do not fit", Backends::Cpu,
-         [](Tensors& t) { check_errors(t); }},
-    });
+const Cases cases("info_nce",
+                  {
+                      {"the gradient formulas agree with differences of the loss", [] { check_gradients(); }},
+                      {"a case worked by hand", Backends::CpuAndCuda, [](Tensors& t) { check_by_hand(t); }},
+                      {"loss and gradients agree with the reference", Backends::CpuAndCuda,
+                       [](Tensors& t) {
+                         for (const Problem& p : problems()) check_against_reference(t, p);
+                       }},
+                      {"scores of a thousand do not overflow, and NaN reaches the loss", Backends::CpuAndCuda,
+                       [](Tensors& t) { check_extremes(t); }},
+                      {"results do not depend on the number of threads", Backends::Cpu,
+                       [](Tensors& t) { expect_same_bits_for_any_threads("info_nce", t.device().isa(), all_bits); }},
+                      {"the matrix of scores is never stored", Backends::CpuAndCuda,
+                       [](Tensors& t) { check_memory(t); }},
+                      {"refuses sizes, positives, masks and temperatures that do not fit", Backends::Cpu,
+                       [](Tensors& t) { check_errors(t); }},
+                  });
 
 }  // namespace
 

@@ -41,8 +41,8 @@ void check_forward(Tensors& t, const Sizes& s, const Types& types) {
   const Numbers bias = read(b);
   for (const bool with_bias : {false, true}) {
     Numbers expected(size_t(s.M * s.N));
-    matmul_forward_reference(expected.data(), read(x).data(), read(w).data(), with_bias ? bias.data() : nullptr, s.M, s.N,
-                             s.K);
+    matmul_forward_reference(expected.data(), read(x).data(), read(w).data(), with_bias ? bias.data() : nullptr, s.M,
+                             s.N, s.K);
     const Tensor out = t.output(types.out, {s.M, s.N});
     matmul_forward(out, x, weight, with_bias ? b : Tensor());
     expect_near(title("out", s, types), out, expected, bound_for(types.out, expected));
@@ -74,8 +74,8 @@ void check_backward_weight(Tensors& t, const Sizes& s, const Types& types) {
   const Tensor dweight = t.random(DType::F32, {s.N, s.K}), dbias = t.random(DType::F32, {s.N});
   Numbers dw = read(dweight), db = read(dbias);
   for (int repeat = 0; repeat < 2; ++repeat) {  // the second time without bias
-    matmul_backward_weight_reference(dw.data(), repeat ? nullptr : db.data(), read(dout).data(), read(x).data(), s.M, s.N,
-                                     s.K);
+    matmul_backward_weight_reference(dw.data(), repeat ? nullptr : db.data(), read(dout).data(), read(x).data(), s.M,
+                                     s.N, s.K);
     matmul_backward_weight(dweight, repeat ? Tensor() : dbias, dout, x);
     expect_near(title("dweight", s, types), dweight, dw, 1e-12);
     expect_near(title("dbias", s, types), dbias, db, 1e-12);
@@ -128,7 +128,9 @@ std::vector<uint8_t> product_bits(Tensors& t, DType type) {
 }
 
 struct OwnKernels {
-  explicit OwnKernels(Device& device) : dnnl(device.state<DnnlMatmul>()), before(dnnl.disabled) { dnnl.disabled = true; }
+  explicit OwnKernels(Device& device) : dnnl(device.state<DnnlMatmul>()), before(dnnl.disabled) {
+    dnnl.disabled = true;
+  }
   ~OwnKernels() { dnnl.disabled = before; }
   DnnlMatmul& dnnl;
   bool before;
@@ -146,9 +148,12 @@ void check_gradients() {
   Numbers dx(x.size()), dw(w.size()), db(b.size());
   matmul_backward_x_reference(dx.data(), dout.data(), w.data(), s.M, s.N, s.K);
   matmul_backward_weight_reference(dw.data(), db.data(), dout.data(), x.data(), s.M, s.N, s.K);
-  expect_gradient("dx", [&](const Numbers& at) { return loss(at, w, b); }, x, dx);
-  expect_gradient("dweight", [&](const Numbers& at) { return loss(x, at, b); }, w, dw);
-  expect_gradient("dbias", [&](const Numbers& at) { return loss(x, w, at); }, b, db);
+  expect_gradient(
+      "dx", [&](const Numbers& at) { return loss(at, w, b); }, x, dx);
+  expect_gradient(
+      "dweight", [&](const Numbers& at) { return loss(x, at, b); }, w, dw);
+  expect_gradient(
+      "dbias", [&](const Numbers& at) { return loss(x, w, at); }, b, db);
 }
 
 void check_packed_copy(Tensors& t) {
@@ -181,7 +186,8 @@ void check_packed_copy(Tensors& t) {
 void check_unaligned(Tensors& t) {
   for (const DType type : {DType::F32, DType::BF16}) {
     const Tensor x = t.random(type, {9, 40}), w = t.random(type, {50, 40}), bytes = t.output(DType::U8, {16000});
-    const Tensor out = t.output(DType::F32, {9, 50}), dx = t.output(DType::F32, {9, 40}), dout = t.random(type, {9, 50});
+    const Tensor out = t.output(DType::F32, {9, 50}), dx = t.output(DType::F32, {9, 40}),
+                 dout = t.random(type, {9, 50});
     const Tensor out1 = t.output(DType::F32, {9, 50}), dx1 = t.output(DType::F32, {9, 40});
     Tensor shifted = w;
     shifted.data = bytes.as<uint8_t>() + 1;
@@ -218,11 +224,13 @@ void check_errors(Tensors& t) {
   expect_error("E_SHAPE", {"out (2, 4)"}, [&] { matmul_forward(x, x, weight, none); });
   expect_error("E_SHAPE", {"bias"}, [&] { matmul_forward(out, x, weight, t.random(DType::F32, {4})); });
   expect_error("E_SHAPE", {"accumulate"}, [&] { matmul_forward(half_out, x, weight, none, true); });
-  expect_error("E_SHAPE", {"x (2, 3)", "dense"},
-               [&] { matmul_forward(out, t.random(DType::F32, {2, 3}, 1, 5), weight, none); });
+  expect_error("E_SHAPE", {"x (2, 3)", "dense"}, [&] {
+    matmul_forward(out, t.random(DType::F32, {2, 3}, 1, 5), weight, none);
+  });
   expect_error("E_SHAPE", {"matmul_backward_x", "dout (2, 4)"}, [&] { matmul_backward_x(x, x, weight); });
   expect_error("E_SHAPE", {"matmul_backward_x", "dx (2, 3)"}, [&] { matmul_backward_x(out, out, weight); });
-  expect_error("E_SHAPE", {"matmul_backward_weight", "dweight (3, 4)"}, [&] { matmul_backward_weight(w, none, x, out); });
+  expect_error("E_SHAPE", {"matmul_backward_weight", "dweight (3, 4)"},
+               [&] { matmul_backward_weight(w, none, x, out); });
   expect_error("E_SHAPE", {"dout (3, 4)"}, [&] { matmul_backward_weight(w, none, w, x); });
   expect_error("E_SHAPE", {"weight"}, [&] { Weight(t.random(DType::F32, {3})); });
 }

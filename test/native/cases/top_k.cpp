@@ -63,9 +63,9 @@ void check_exact(Tensor queries, Tensor targets, const TopKOptions& options) {
   });
   for (size_t n = 0; n < indices.size(); ++n) {
     const bool same = double(actual.scores[n]) == scores[n] || (std::isnan(actual.scores[n]) && std::isnan(scores[n]));
-    expect(actual.indices[n] == indices[n] && same, "N=", N, " k=", options.k, ": place ", n % size_t(options.k), " of query ",
-           n / size_t(options.k), " holds target ", actual.indices[n], " with ", actual.scores[n], ", expected ", indices[n],
-           " with ", scores[n]);
+    expect(actual.indices[n] == indices[n] && same, "N=", N, " k=", options.k, ": place ", n % size_t(options.k),
+           " of query ", n / size_t(options.k), " holds target ", actual.indices[n], " with ", actual.scores[n],
+           ", expected ", indices[n], " with ", scores[n]);
   }
 }
 
@@ -73,7 +73,8 @@ void check_exact(Tensor queries, Tensor targets, const TopKOptions& options) {
 void check_ties(Tensors& t) {
   const struct {
     int64_t B, N, D, k;
-  } sizes[] = {{1, 1, 1, 1}, {3, 5, 2, 7}, {13, 200, 3, 1}, {2, 961, 5, 10}, {5, 2000, 3, 100}, {4, 70, 300, 70}, {961, 33, 2, 4}};
+  } sizes[] = {{1, 1, 1, 1},      {3, 5, 2, 7},     {13, 200, 3, 1}, {2, 961, 5, 10},
+               {5, 2000, 3, 100}, {4, 70, 300, 70}, {961, 33, 2, 4}};
   for (const auto& s : sizes) {
     const Tensor queries = integers(t, s.B, s.D, 1), targets = integers(t, s.N, s.D, 2);
     TopKOptions options = {s.k};
@@ -132,8 +133,9 @@ void check_errors(Tensors& t) {
   const Tensor queries = t.random(DType::F32, {2, 4}), targets = t.random(DType::F32, {3, 4});
   const int32_t starts[] = {0, 1, 2}, falling[] = {0, 1, 0}, values[] = {1, 3};
   TopKOptions options = {2};
-  expect_error("E_SHAPE", {"top_k", "targets (3, 5)", "queries (2, 4)"},
-               [&] { run(queries, t.random(DType::F32, {3, 5}), options); });
+  expect_error("E_SHAPE", {"top_k", "targets (3, 5)", "queries (2, 4)"}, [&] {
+    run(queries, t.random(DType::F32, {3, 5}), options);
+  });
   options.candidates = values;
   expect_error("E_OPTION", {"candidates"}, [&] { run(queries, targets, options); });
   options.candidate_starts = starts;
