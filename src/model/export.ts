@@ -1,6 +1,6 @@
 /** Writes a model as a directory that transformers or sentence-transformers loads: adapter merged, dimension cut. */
 import { existsSync } from 'node:fs'
-import { mkdir, readdir } from 'node:fs/promises'
+import { mkdir, readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { writeDirectoryWhole, writeWhole } from '../atomic.js'
 import { writeTensors } from '../data/safetensors.js'
@@ -23,11 +23,22 @@ export async function exportModel(embedder: Embedder, output: string, options: E
   const { processor, files } = embedder
   await writeDirectoryWhole(output, async (temporary) => {
     await copyModelFiles(files.directory, temporary)
+    if (options.dtype !== 'base') await setDtype(join(temporary, 'config.json'), options.dtype)
     await embedder.saveWeights(join(temporary, 'model.safetensors'), options.dtype)
     const cut = embedder.dimension === processor.config.text.hiddenSize ? {} : { dimension: embedder.dimension }
     await writePreset(temporary, { ...presetOf(processor.settings), ...cut })
     if (options.format === 'sentence-transformers') await writeSentenceTransformers(temporary, embedder)
   })
+}
+
+/** The number type as config.json spells it, wherever it says one; transformers loads weights in that type. */
+async function setDtype(path: string, dtype: DType): Promise<void> {
+  const name = { f32: 'float32', bf16: 'bfloat16' }[dtype]
+  const config = JSON.parse(await readFile(path, 'utf8'), (key, value: unknown) =>
+    key === 'torch_dtype' || key === 'dtype' ? name : value
+  ) as Record<string, unknown>
+  const said = 'torch_dtype' in config || 'dtype' in config
+  await writeWhole(path, `${JSON.stringify(said ? config : { ...config, torch_dtype: name }, null, 2)}\n`)
 }
 
 // ---- sentence-transformers -------------------------------------------------------------------------------------------

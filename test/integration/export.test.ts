@@ -1,0 +1,232 @@
+/** `export`: adapters merged, dimensions cut, directories that other libraries load. */
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { beforeAll, describe, expect, it } from 'vitest'
+import { writeTinyModel } from '../../scripts/tiny-model.mjs'
+import {
+  floats,
+  fromFloats,
+  golden,
+  largestDifference,
+  norm,
+  readJson,
+  readNpy,
+  readTensors,
+  temporaryFolder,
+  writeTensors
+} from './golden.js'
+import { runCli } from './run-cli.js'
+import { writeRows } from './tiny.js'
+
+const folder = temporaryFolder()
+const path = (...names: string[]): string => join(folder, ...names)
+
+/** An adapter on all q_proj (64 x 64) and the vision tower's qkv (96 x 32), by the names of transformers 4. */
+function writeAdapter(directory: string, config: object = {}): void {
+  const RANK = 3
+  mkdirSync(directory, { recursive: true })
+  const json = {
+    peft_type: 'LORA',
+    r: RANK,
+    lora_alpha: 6,
+    target_modules: ['q_proj', 'qkv'],
+    base_model_name_or_path: path('base')
+  }
+  writeFileSync(join(directory, 'adapter_config.json'), JSON.stringify({ ...json, ...config }))
+  const values = (count: number, seed: number): Float32Array =>
+    Float32Array.from({ length: count }, (_, i) => 0.2 * Math.sin(seed + 1.7 * i))
+  const tensors = [0, 1].flatMap((i) => {
+    const text = `base_model.model.model.layers.${i}.self_attn.q_proj`
+    const vision = `base_model.model.visual.blocks.${i}.attn.qkv`
+    return [
+      [`${text}.lora_A.weight`, fromFloats(values(RANK * 64, i), [RANK, 64], 'F32')],
+      [`${text}.lora_B.weight`, fromFloats(values(64 * RANK, i + 2), [64, RANK], 'F32')],
+      [`${vision}.lora_A.weight`, fromFloats(values(RANK * 32, i + 4), [RANK, 32], 'F32')],
+      [`${vision}.lora_B.weight`, fromFloats(values(96 * RANK, i + 6), [96, RANK], 'F32')]
+    ] as const
+  })
+  writeTensors(join(directory, 'adapter_model.safetensors'), new Map(tensors))
+}
+
+async function embed(model: string, ...flags: string[]): Promise<Float32Array[]> {
+  const output = path('vectors.npy')
+  const argv = ['embed', '--model', model, '--input', path('items.jsonl'), '--output', output, '--quiet', ...flags]
+  const { code, stderr } = await runCli(argv)
+  expect(code, stderr).toBe(0)
+  return readNpy(output)
+}
+
+async function exported(name: string, ...flags: string[]): Promise<string> {
+  const { code, stderr } = await runCli(['export', '--output', path(name), ...flags])
+  expect(code, stderr).toBe(0)
+  return path(name)
+}
+
+const difference = (a: Float32Array[], b: Float32Array[]): number =>
+  Math.max(...a.map((vector, i) => largestDifference(vector, b[i]!)))
+
+beforeAll(() => {
+  writeTinyModel(path('base'), { tied: false })
+  writeAdapter(path('adapter'))
+  writeRows(path('items.jsonl'), [
+    { text: 'a red circle' },
+    { instruction: 'Represent the picture:', images: [golden('pictures', 'scene0.png')] }
+  ])
+})
+
+describe('export', () => {
+  it('merges an adapter: the directory gives the same vectors without it', async () => {
+    const [base, adapted] = [await embed(path('base')), await embed(path('base'), '--adapter', path('adapter'))]
+    expect(difference(base, adapted)).toBeGreaterThan(0.01)
+    const merged = await exported('merged', '--model', path('base'), '--adapter', path('adapter'))
+    expect(difference(await embed(merged), adapted)).toBeLessThan(5e-6)
+    expect(readdirSync(merged).sort()).toEqual([
+      'chat_template.json',
+      'config.json',
+      'model.safetensors',
+      'preprocessor_config.json',
+      'tokenizer.json',
+      'tokenizer_config.json',
+      'vlm2vec.json'
+    ])
+  })
+
+  it('writes every tensor of the base by its name and type, and lm_head as it was', async () => {
+    const base = readTensors(path('base', 'model.safetensors'))
+    const merged = readTensors(
+      join(await exported('names', '--model', path('base'), '--adapter', path('adapter')), 'model.safetensors')
+    )
+    expect([...merged.keys()].sort()).toEqual([...base.keys()].sort())
+    for (const [name, { dtype, shape, bytes }] of merged) {
+      expect([dtype, shape]).toEqual([base.get(name)!.dtype, base.get(name)!.shape])
+      expect(Buffer.compare(bytes, base.get(name)!.bytes) !== 0, name).toBe(/q_proj\.weight|qkv\.weight/.test(name))
+    }
+    const halfDirectory = await exported('half', '--model', path('base'), '--dtype', 'bf16')
+    const half = readTensors(join(halfDirectory, 'model.safetensors'))
+    for (const [name, { dtype }] of half) expect(dtype, name).toBe(name === 'lm_head.weight' ? 'F32' : 'BF16')
+    expect(readJson(join(halfDirectory, 'config.json'))).toMatchObject({ torch_dtype: 'bfloat16' })
+    const name = 'model.layers.0.mlp.up_proj.weight'
+    expect(largestDifference(floats(half.get(name)!), floats(base.get(name)!))).toBeLessThan(2e-3)
+  })
+
+  it('takes a directory that holds only an adapter for its base with that adapter', async () => {
+    const adapted = await embed(path('base'), '--adapter', path('adapter'))
+    expect(difference(await embed(path('adapter')), adapted)).toBe(0)
+    writeAdapter(path('repository', 'lora'))
+    expect(difference(await embed(path('base'), '--adapter', path('repository')), adapted)).toBe(0)
+  })
+
+  it('remembers prompt, positions and dimension', async () => {
+    const flags = [
+      '--prompt',
+      'chat',
+      '--positions',
+      'sequential',
+      '--instruction',
+      'Represent it.',
+      '--dimension',
+      '8'
+    ]
+    const said = await embed(path('base'), ...flags)
+    const remembered = await embed(await exported('remembered', '--model', path('base'), ...flags))
+    expect(remembered).toEqual(said)
+    expect(remembered[0]).toHaveLength(8)
+    expect(norm(remembered[0]!)).toBeCloseTo(1, 6)
+    expect(readJson(path('remembered', 'vlm2vec.json'))).toEqual({
+      prompt: 'chat',
+      positions: 'sequential',
+      instruction: 'Represent it.',
+      dimension: 8
+    })
+  })
+
+  it('writes what sentence-transformers needs: last-token pooling, a cut, normalisation', async () => {
+    const directory = await exported(
+      'st',
+      '--model',
+      path('base'),
+      '--format',
+      'sentence-transformers',
+      '--dimension',
+      '8'
+    )
+    const modules = readJson<{ path: string; type: string }[]>(join(directory, 'modules.json'))
+    expect(modules.map(({ type, path }) => [type.split('.').at(-1), path])).toEqual([
+      ['Transformer', ''],
+      ['Pooling', '1_Pooling'],
+      ['Dense', '2_Dense'],
+      ['Normalize', '3_Normalize']
+    ])
+    expect(readJson(join(directory, '1_Pooling', 'config.json'))).toMatchObject({
+      word_embedding_dimension: 64,
+      pooling_mode_lasttoken: true,
+      pooling_mode_mean_tokens: false
+    })
+    const weight = readTensors(join(directory, '2_Dense', 'model.safetensors')).get('linear.weight')!
+    expect(weight.shape).toEqual([8, 64])
+    floats(weight).forEach((value, i) => expect(value).toBe(i % 64 === Math.floor(i / 64) ? 1 : 0))
+  })
+
+  it('refuses a directory that holds something, and leaves nothing half written', async () => {
+    mkdirSync(path('full'))
+    writeFileSync(path('full', 'file'), 'mine')
+    const { code, stderr } = await runCli(['export', '--model', path('base'), '--output', path('full')])
+    expect([code, stderr]).toEqual([2, expect.stringContaining('is not empty')])
+    expect(readdirSync(path('full'))).toEqual(['file'])
+
+    writeAdapter(path('wrong'), { target_modules: ['k_proj'] })
+    const failed = await runCli([
+      'export',
+      '--model',
+      path('base'),
+      '--adapter',
+      path('wrong'),
+      '--output',
+      path('none')
+    ])
+    expect(failed.code).toBe(4)
+    expect(existsSync(path('none'))).toBe(false)
+  })
+})
+
+describe('an adapter that does not fit', () => {
+  it.each([
+    ['a target that no module has', { target_modules: ['q_porj'] }, 'match no module'],
+    ['a feature that would change numbers', { modules_to_save: ['lm_head'] }, 'modules_to_save'],
+    ['another rank than its tensors', { r: 4 }, 'lora_']
+  ])('by %s is an error of the model, with exit code 4', async (_, config, message) => {
+    writeAdapter(path('misfit'), config)
+    const argv = [
+      'embed',
+      '--model',
+      path('base'),
+      '--adapter',
+      path('misfit'),
+      '--input',
+      path('items.jsonl'),
+      '--output',
+      '-'
+    ]
+    const { code, stderr } = await runCli(argv)
+    expect([code, stderr]).toEqual([4, expect.stringContaining(message)])
+  })
+
+  it('by broken tensors names the file', async () => {
+    writeAdapter(path('cut'))
+    const file = path('cut', 'adapter_model.safetensors')
+    writeFileSync(file, readFileSync(file).subarray(0, 300))
+    const argv = [
+      'embed',
+      '--model',
+      path('base'),
+      '--adapter',
+      path('cut'),
+      '--input',
+      path('items.jsonl'),
+      '--output',
+      '-'
+    ]
+    const { code, stderr } = await runCli(argv)
+    expect([code, stderr]).toEqual([4, expect.stringContaining(file)])
+  })
+})
