@@ -69,6 +69,10 @@ void Environment::create(Napi::Env env) {
   env.SetInstanceData(environment);
   // before the thread-safe function is torn down: hooks run in reverse order of registration
   env.AddCleanupHook([environment] { environment->close(); });
+  // process.exit() runs no such hooks, but destroys static objects that the threads may still compute with.
+  const auto process = env.Global().Get("process").As<Napi::Object>();
+  const auto close = Napi::Function::New(env, [environment](const Napi::CallbackInfo&) { environment->close(); });
+  process.Get("once").As<Napi::Function>().Call(process, {Napi::String::New(env, "exit"), close});
 }
 
 Environment& Environment::of(Napi::Env env) { return *env.GetInstanceData<Environment>(); }
