@@ -5,7 +5,7 @@ import { parquetWriteFile } from 'hyparquet-writer'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { Embedder, evaluate, type Item } from '../../src/index.js'
 import { command, readJson, readJsonl, temporaryFolder } from './golden.js'
-import { SCENES, spawnCli, writeConfig, writeExample, writeRows } from './tiny.js'
+import { ONE_THREAD, SCENES, spawnCli, writeConfig, writeExample, writeRows } from './tiny.js'
 
 type Score = Record<string, number> & { fingerprint: string }
 
@@ -59,12 +59,23 @@ beforeAll(() => {
 })
 
 const run = (...flags: string[]) =>
-  command('evaluate', '--model', file('base'), '--config', file('tasks.yaml'), '--device', 'cpu', '--quiet', ...flags)
+  command(
+    'evaluate',
+    '--model',
+    file('base'),
+    '--config',
+    file('tasks.yaml'),
+    '--device',
+    'cpu',
+    ...ONE_THREAD,
+    '--quiet',
+    ...flags
+  )
 const scoreOf = (output: string, task: string): Score => readJson(file(output, `${task}_score.json`))
 
 /** Places (from 0) of the right candidates, by brute force. */
 async function placesByHand(candidatesOf: (i: number) => string[]): Promise<number[]> {
-  const embedder = await Embedder.load(file('base'), { device: 'cpu' })
+  const embedder = await Embedder.load(file('base'), { device: 'cpu', threads: 1 })
   const vector = async (item: Item): Promise<Float32Array> => (await embedder.embed([item])).data
   const places: number[] = []
   for (const [i, { qry_text }] of rows.entries()) {
@@ -131,10 +142,23 @@ describe('evaluate', () => {
   })
 
   it('scores an adapter, from the API as from the command line', async () => {
-    await command('train', '--config', writeConfig(folder, 'run', { train: { max_steps: 2 } }), '--quiet')
+    await command(
+      'train',
+      '--config',
+      writeConfig(folder, 'run', { train: { max_steps: 2 } }),
+      ...ONE_THREAD,
+      '--quiet'
+    )
     const adapter = file('run', 'final')
     const tasks = [{ name: 'pictures', path: file('pictures.jsonl'), image_root: file('pictures') }]
-    const { scores } = await evaluate({ model: file('base'), adapter, output: file('api'), tasks, device: 'cpu' })
+    const { scores } = await evaluate({
+      model: file('base'),
+      adapter,
+      output: file('api'),
+      tasks,
+      device: 'cpu',
+      threads: 1
+    })
     await run('--output', file('cli'), '--adapter', adapter, '--tasks', 'pictures')
     expect(scores[0]!['mrr@5']).toBe(scoreOf('cli', 'pictures')['mrr@5'])
   })

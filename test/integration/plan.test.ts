@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { command, readJsonl, temporaryFolder } from './golden.js'
-import { spawnCli, writeConfig, writeExample } from './tiny.js'
+import { ONE_THREAD, spawnCli, writeConfig, writeExample } from './tiny.js'
 
 interface PlanLine {
   steps: number
@@ -17,7 +17,7 @@ const folder = temporaryFolder()
 beforeAll(() => writeExample(folder))
 
 const plan = async (config: string, ...flags: string[]): Promise<PlanLine> =>
-  JSON.parse((await command('plan', '--config', config, '--json', '--quiet', ...flags))[0]!) as PlanLine
+  JSON.parse((await command('plan', '--config', config, ...ONE_THREAD, '--json', '--quiet', ...flags))[0]!) as PlanLine
 
 describe('plan', () => {
   it('says steps, tokens, memory and time, and leaves nothing behind', async () => {
@@ -29,7 +29,7 @@ describe('plan', () => {
     expect(seconds).toBeGreaterThan(0)
     expect(existsSync(join(folder, 'planned'))).toBe(false)
 
-    await command('train', '--config', config, '--quiet')
+    await command('train', '--config', config, ...ONE_THREAD, '--quiet')
     const [first] = readJsonl<{ examples_per_second: number; tokens_per_second: number }>(
       join(folder, 'planned', 'metrics.jsonl')
     )
@@ -47,7 +47,7 @@ describe('plan', () => {
   })
 
   it('prints a table', async () => {
-    const text = (await command('plan', '--config', writeConfig(folder, 'table'), '--quiet')).join('\n')
+    const text = (await command('plan', '--config', writeConfig(folder, 'table'), ...ONE_THREAD, '--quiet')).join('\n')
     for (const word of ['negatives per query', 'optimizer', 'time', 'chunks']) expect(text).toContain(word)
   })
 

@@ -3,7 +3,7 @@ import { mkdirSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { command, readJsonl, temporaryFolder } from './golden.js'
-import { bytesOf, spawnCli, trainKilledAt, writeConfig, writeExample } from './tiny.js'
+import { bytesOf, ONE_THREAD, spawnCli, trainKilledAt, writeConfig, writeExample } from './tiny.js'
 
 const folder = temporaryFolder()
 beforeAll(() => writeExample(folder))
@@ -49,7 +49,13 @@ describe.each(Object.keys(modes) as (keyof typeof modes)[])('a run in mode %s', 
   const long = { train: { max_steps: 6 }, data }
 
   it('of 6 steps equals 3 steps, kill -9, and 3 steps', async () => {
-    await command('train', '--config', writeConfig(folder, `${mode}-whole`, { ...modes[mode], ...long }), '--quiet')
+    await command(
+      'train',
+      '--config',
+      writeConfig(folder, `${mode}-whole`, { ...modes[mode], ...long }),
+      ...ONE_THREAD,
+      '--quiet'
+    )
     const config = writeConfig(folder, `${mode}-killed`, { ...modes[mode], ...long })
     const killed = await trainKilledAt(config, 'step', 4)
     expect([killed.signal, killed.stderr]).toEqual(['SIGKILL', ''])
@@ -60,7 +66,7 @@ describe.each(Object.keys(modes) as (keyof typeof modes)[])('a run in mode %s', 
       'metrics.jsonl'
     ])
 
-    const { code, stdout } = await spawnCli(['train', '--config', config, '--json', '--quiet'])
+    const { code, stdout } = await spawnCli(['train', '--config', config, ...ONE_THREAD, '--json', '--quiet'])
     expect(code).toBe(0)
     expect(eventOf(stdout.split('\n')[0]!)).toMatchObject({ type: 'start', step: 3 })
     expect(resultOf(`${mode}-killed`, mode)).toEqual(resultOf(`${mode}-whole`, mode))
@@ -74,9 +80,12 @@ describe('a run that is interrupted', () => {
     'by %s finishes its step, writes a checkpoint, and ends with 130',
     async (signal) => {
       const config = writeConfig(folder, signal, { ...modes.lora, ...long })
-      const { code, stdout, stderr } = await spawnCli(['train', '--config', config, '--json', '--quiet'], {
-        onLine: after('step', 2, signal)
-      })
+      const { code, stdout, stderr } = await spawnCli(
+        ['train', '--config', config, ...ONE_THREAD, '--json', '--quiet'],
+        {
+          onLine: after('step', 2, signal)
+        }
+      )
       expect([code, stderr]).toEqual([130, expect.stringContaining('Stopped after step')])
       const { type, step } = eventOf(stdout.trim().split('\n').at(-1)!)
       expect([type, step >= 2]).toEqual(['checkpoint', true])
@@ -90,7 +99,7 @@ describe('a run that is interrupted', () => {
 
   it('twice ends at once', async () => {
     const config = writeConfig(folder, 'twice', { ...modes.lora, ...long })
-    const { code } = await spawnCli(['train', '--config', config, '--json', '--quiet'], {
+    const { code } = await spawnCli(['train', '--config', config, ...ONE_THREAD, '--json', '--quiet'], {
       onLine: (line, child) => {
         if (eventOf(line).step < 2) return
         child.kill('SIGINT')
@@ -106,7 +115,7 @@ describe('a run that is interrupted', () => {
     rmSync(join(folder, 'SIGINT', 'final'), { recursive: true, force: true })
     const steps = readJsonl<Line>(join(folder, 'SIGINT', 'metrics.jsonl')).length
     const until = steps + 2
-    await command('train', '--config', config, '--quiet', '--train.max-steps', String(until))
+    await command('train', '--config', config, ...ONE_THREAD, '--quiet', '--train.max-steps', String(until))
     expect(readdirSync(join(folder, 'SIGINT')).filter((name) => name.startsWith('.'))).toEqual([])
     expect(readJsonl<Line>(join(folder, 'SIGINT', 'metrics.jsonl')).map(({ step }) => step)).toEqual(
       Array.from({ length: until }, (_, i) => i + 1)
@@ -118,10 +127,10 @@ describe('two runs at once', () => {
   it('in one directory: the second is refused, the first goes on', async () => {
     const config = writeConfig(folder, 'both', { ...modes.lora, train: { max_steps: 400 }, output: { save_every: 0 } })
     let second: Promise<{ code: number | null; stderr: string }> | undefined
-    const first = await spawnCli(['train', '--config', config, '--json', '--quiet'], {
+    const first = await spawnCli(['train', '--config', config, ...ONE_THREAD, '--json', '--quiet'], {
       onLine: (line, child) => {
         if (eventOf(line).type !== 'step' || second) return
-        second = spawnCli(['train', '--config', config, '--quiet']).then((result) => {
+        second = spawnCli(['train', '--config', config, ...ONE_THREAD, '--quiet']).then((result) => {
           child.kill('SIGINT')
           return result
         })

@@ -8,6 +8,9 @@ import { golden } from './golden.js'
 
 export const SCENES = ['scene0.png', 'scene1.png', 'scene2.png', 'scene3.png', 'gray.png', 'palette.png']
 
+/** Two threads that share a busy core wait for each other longer than tiny models take. */
+export const ONE_THREAD = ['--threads', '1']
+
 /** Writes `base`, `pictures` and `rows.jsonl` into `folder`: picture to words, words to picture, with hard negatives. */
 export function writeExample(folder: string, modelOptions: object = {}): void {
   writeTinyModel(join(folder, 'base'), modelOptions)
@@ -87,7 +90,7 @@ export function trainKilledAt(configPath: string, type: string, step: number): P
   const script = `
     import { readFileSync } from 'node:fs'
     import { train } from ${JSON.stringify(pathToFileURL(dist('index.js')).href)}
-    for await (const event of train(JSON.parse(readFileSync(${JSON.stringify(configPath)}, 'utf8'))))
+    for await (const event of train(JSON.parse(readFileSync(${JSON.stringify(configPath)}, 'utf8')), { threads: 1 }))
       if (event.type === '${type}' && event.step === ${step}) process.kill(process.pid, 'SIGKILL')`
   return spawnNode(['--input-type=module', '--eval', script], { cwd: dirname(configPath) })
 }

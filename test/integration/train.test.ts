@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { Embedder, type Item } from '../../src/index.js'
 import { command, norm, readJson, readJsonl, readTensors, temporaryFolder } from './golden.js'
-import { SCENES, spawnCli, writeConfig, writeExample, writeRows } from './tiny.js'
+import { ONE_THREAD, SCENES, spawnCli, writeConfig, writeExample, writeRows } from './tiny.js'
 
 interface Metrics {
   step: number
@@ -19,7 +19,8 @@ interface Metrics {
 const folder = temporaryFolder()
 beforeAll(() => writeExample(folder))
 
-const trainQuietly = (config: string, ...flags: string[]) => command('train', '--config', config, '--quiet', ...flags)
+const trainQuietly = (config: string, ...flags: string[]) =>
+  command('train', '--config', config, ...ONE_THREAD, '--quiet', ...flags)
 const metricsOf = (name: string): Metrics[] => readJsonl<Metrics>(join(folder, name, 'metrics.jsonl'))
 
 describe('train', () => {
@@ -44,7 +45,7 @@ describe('train', () => {
     const items = [{ text: 'find picture 1' }, { images: [join(folder, 'pictures', SCENES[1]!)] }]
     const [base, trained] = await Promise.all(
       [undefined, join(folder, 'lora', 'final')].map(async (adapter) => {
-        const embedder = await Embedder.load(join(folder, 'base'), { adapter, device: 'cpu' })
+        const embedder = await Embedder.load(join(folder, 'base'), { adapter, device: 'cpu', threads: 1 })
         const { data } = await embedder.embed(items)
         await embedder.close()
         return data
@@ -64,7 +65,7 @@ describe('train', () => {
     const frozen = ([name]: [string, unknown]): boolean => name.startsWith('visual.') && !name.includes('merger')
     expect(changed.filter(frozen)).toEqual([])
     expect(changed.length).toBeGreaterThan(20)
-    const embedder = await Embedder.load(join(folder, 'full', 'final'), { device: 'cpu' })
+    const embedder = await Embedder.load(join(folder, 'full', 'final'), { device: 'cpu', threads: 1 })
     expect((await embedder.embed([{ text: 'words' }])).dimension).toBe(64)
     await embedder.close()
   })
@@ -127,7 +128,7 @@ describe('the loss', () => {
 
   /** Written out from its definition, on embeddings of the base model: new adapters change nothing at first. */
   async function expectedLoss(mask: boolean): Promise<number> {
-    const embedder = await Embedder.load(join(folder, 'base'), { device: 'cpu' })
+    const embedder = await Embedder.load(join(folder, 'base'), { device: 'cpu', threads: 1 })
     const embed = async (items: Item[]): Promise<Float32Array[]> => {
       const { data, dimension, count } = await embedder.embed(items)
       return Array.from({ length: count }, (_, i) => data.subarray(i * dimension, (i + 1) * dimension))
@@ -167,7 +168,8 @@ describe('the loss', () => {
 })
 
 describe('what goes wrong', () => {
-  const run = (config: string, ...flags: string[]) => spawnCli(['train', '--config', config, '--quiet', ...flags])
+  const run = (config: string, ...flags: string[]) =>
+    spawnCli(['train', '--config', config, ...ONE_THREAD, '--quiet', ...flags])
 
   it('an unknown option: exit code 2, and the known ones', async () => {
     const { code, stderr } = await run(writeConfig(folder, 'unknown', { train: { batchsize: 4 } }))
@@ -207,7 +209,7 @@ describe('what goes wrong', () => {
   it('a disk that is full: exit code 1, and nothing half written', async () => {
     const config = writeConfig(folder, 'full-disk', { output: { save_every: 1 } })
     // Files of at most 8 KiB: the configuration fits, an adapter does not.
-    const { code, stderr } = await spawnCli(['train', '--config', config, '--quiet'], {
+    const { code, stderr } = await spawnCli(['train', '--config', config, ...ONE_THREAD, '--quiet'], {
       wrapper: ['bash', '-c', 'ulimit -f 8; exec "$@"', 'bash']
     })
     expect([code, stderr]).toEqual([1, expect.stringMatching(/checkpoint-1|adapter_model/)])
