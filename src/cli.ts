@@ -52,6 +52,10 @@ const COMMANDS: Record<string, Entry> = {
     load: () => import('./commands/data-verify.js')
   },
   'data stats': { does: 'what a data set consists of', load: () => import('./commands/data-stats.js') },
+  demo: {
+    does: 'makes a data set and a small model, trains, evaluates and searches',
+    load: () => import('./commands/demo.js')
+  },
   doctor: {
     does: "what this machine can run, and how to repair what it can't",
     load: () => import('./commands/doctor.js')
