@@ -88,6 +88,7 @@ std::shared_ptr<DeviceExecutor> Environment::device(const std::string& name, int
   const bool numbered = resolved.rfind("cuda:", 0) == 0 && resolved.size() > 5 && resolved.size() < 9 &&
                         resolved.find_first_not_of("0123456789", 5) == std::string::npos;
   require(resolved == "cpu" || numbered, "E_OPTION", "unknown device \"", name, "\"; expected auto, cpu, cuda or cuda:N");
+  require(threads >= 0, "E_OPTION", "threads is ", threads, "; expected a number of at least 1, or 0 for one a core");
   auto& slot = devices_[resolved + "/" + std::to_string(threads)];
   if (!slot) {
     slot = std::make_shared<DeviceExecutor>(resolved, threads);
