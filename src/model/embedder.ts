@@ -10,7 +10,7 @@ import type { PreparedItem } from '../preprocess/prepared.js'
 import { Processor } from '../preprocess/processor.js'
 import type { ProcessorOptions } from '../preprocess/settings.js'
 import { adapterTargets, readAdapterConfig } from './adapter.js'
-import type { ModelConfig } from './config.js'
+import { readModelConfig, type ModelConfig } from './config.js'
 import { findModel, type ModelFiles } from './directory.js'
 import { treeOf } from './module-tree.js'
 import { computeBatches, mapOrdered } from './pipeline.js'
@@ -99,11 +99,10 @@ export class Embedder implements AsyncDisposable {
     checkCount('threads', options.threads ?? 0, 0)
     checkCount('batchTokens', options.batchTokens ?? DEFAULT_BATCH_TOKENS, 1)
     const files = await findModel(directoryOrId, options.adapter)
-    const processor = await Processor.load(files.directory, processorOptions(options, files))
-    const { config } = processor
+    const config = await readModelConfig(files.directory)
     const dimension = options.dimension ?? (await rememberedDimension(files)) ?? config.text.hiddenSize
     checkCount('dimension', dimension, 1, config.text.hiddenSize)
-    const model = await native().loadModel({
+    const loading = native().loadModel({
       config,
       files: files.weights,
       dtype: options.dtype ?? 'f32',
@@ -111,7 +110,17 @@ export class Embedder implements AsyncDisposable {
       threads: options.threads ?? 0,
       ...(files.adapter && (await adapterOptions(files.adapter, config)))
     })
-    return new Embedder(model, files, processor, { options, dimension })
+    // the tokenizer loads while the addon reads the weights
+    const [processor, model] = await Promise.allSettled([
+      Processor.load(files.directory, processorOptions(options, files)),
+      loading
+    ])
+    if (processor.status === 'rejected') {
+      if (model.status === 'fulfilled') await model.value.close()
+      throw processor.reason
+    }
+    if (model.status === 'rejected') throw model.reason
+    return new Embedder(model.value, files, processor.value, { options, dimension })
   }
 
   /** All items at once: (count, dimension) unit vectors, rows in order. E_DATA, E_IMAGE: an item that cannot be embedded. */
@@ -153,7 +162,11 @@ export class Embedder implements AsyncDisposable {
       limit: this.#options.batchTokens,
       compute: (batch) => this.#compute(batch, signal)
     })
-    for await (const batch of batches) yield* batch
+    for await (const batch of batches)
+      for (const embedded of batch) {
+        requireRunning(signal)
+        yield embedded
+      }
   }
 
   /** One prepared item, also with the output of the last layer (T, hidden) after its norm. */
