@@ -1,0 +1,431 @@
+/**
+ * The boundary between TypeScript and the addon: whatever is passed, the answer is a result or an error with a code; never
+ * a crash, and never silence.
+ */
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { Worker } from 'node:worker_threads'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { writeTinyModel } from '../../scripts/tiny-model.mjs'
+import { contrastiveLoss, Embedder, Vlm2VecError } from '../../src/index.js'
+import { readModelConfig, type ModelConfig } from '../../src/model/config.js'
+import { native, type Batch, type NativeModel, type NativeTrainer } from '../../src/native.js'
+import { golden, temporaryFolder } from './golden.js'
+
+const folder = temporaryFolder()
+const directory = join(folder, 'model')
+const device = { device: 'cpu', threads: 1 }
+const place = { step: 1, chunk: 0, firstToken: 0, firstPatch: 0 }
+
+let config: ModelConfig
+let load: Parameters<ReturnType<typeof native>['loadModel']>[0]
+let model: NativeModel
+let trainer: NativeTrainer
+const trainerOptions = () => ({
+  ...load,
+  adapters: [{ module: 'model.language_model.layers.0.self_attn.q_proj', rank: 2, scale: 1, dora: false }],
+  mode: 'lora' as const,
+  freeze: [],
+  dropout: 0,
+  initialization: 'kaiming' as const,
+  seed: 1,
+  activationMemory: 0
+})
+
+beforeAll(async () => {
+  writeTinyModel(directory)
+  config = await readModelConfig(directory)
+  load = { ...device, config, files: [join(directory, 'model.safetensors')], dtype: 'f32' }
+  model = await native().loadModel(load)
+  trainer = await native().createTrainer(trainerOptions())
+})
+afterAll(async () => {
+  await model.close()
+  await trainer.close()
+})
+
+/** Two sequences, of three tokens and of one picture (2 x 2 patches, one token). */
+function batch(change: Partial<Record<keyof Batch, unknown>> = {}): Batch {
+  return {
+    tokens: new Int32Array([1, 2, 3, config.tokens.image]),
+    seqStarts: new Int32Array([0, 3, 4]),
+    positions: new Int32Array([0, 1, 2, 0, 0, 1, 2, 0, 0, 1, 2, 0]),
+    patches: new Float32Array(4 * 1176).fill(0.5),
+    grids: new Int32Array([1, 2, 2]),
+    ...change
+  } as Batch
+}
+
+/** The code that a call fails with, whether it throws or rejects. */
+async function codeOf(call: () => unknown): Promise<string> {
+  try {
+    await call()
+    return 'no error'
+  } catch (error) {
+    if (!(error instanceof Vlm2VecError)) return `${(error as Error).name}: ${(error as Error).message}`
+    expect(error.message.length).toBeGreaterThan(10)
+    expect(error.cause).toBeInstanceOf(Error)
+    return error.code
+  }
+}
+
+const BROKEN_BATCHES: [string, () => unknown][] = [
+  ['nothing', () => undefined],
+  ['a number', () => 3],
+  ['no tokens', () => batch({ tokens: undefined })],
+  ['tokens as a plain array', () => batch({ tokens: [1, 2, 3, 4] })],
+  ['tokens of another type', () => batch({ tokens: new Float32Array(4) })],
+  ['a token below 0', () => batch({ tokens: new Int32Array([-1, 2, 3, config.tokens.image]) })],
+  [
+    'a token beyond the vocabulary',
+    () => batch({ tokens: new Int32Array([1, 2, config.text.vocabSize, config.tokens.image]) })
+  ],
+  ['no starts', () => batch({ seqStarts: new Int32Array(0) })],
+  ['starts that do not begin at 0', () => batch({ seqStarts: new Int32Array([1, 3, 4]) })],
+  ['starts that fall', () => batch({ seqStarts: new Int32Array([0, 5, 4]) })],
+  ['starts that end early', () => batch({ seqStarts: new Int32Array([0, 2, 3]) })],
+  ['starts beyond the tokens', () => batch({ seqStarts: new Int32Array([0, 3, 1000000]) })],
+  ['an empty sequence', () => batch({ seqStarts: new Int32Array([0, 0, 4]) })],
+  ['too few positions', () => batch({ positions: new Int32Array(11) })],
+  ['too few patches', () => batch({ patches: new Float32Array(3 * 1176) })],
+  ['patches of another width', () => batch({ patches: new Float32Array(4 * 1175) })],
+  ['no patches', () => batch({ patches: new Float32Array(0) })],
+  ['a grid of two numbers', () => batch({ grids: new Int32Array([1, 2]) })],
+  ['a grid below 0', () => batch({ grids: new Int32Array([1, -2, -2]) })],
+  ['a grid that cannot be merged', () => batch({ grids: new Int32Array([1, 1, 4]) })],
+  ['grids whose size overflows', () => batch({ grids: new Int32Array([2 ** 30, 2 ** 30, 2 ** 30]) })],
+  ['a picture without its token', () => batch({ tokens: new Int32Array([1, 2, 3, 4]) })],
+  ['a token without its picture', () => batch({ patches: new Float32Array(0), grids: new Int32Array(0) })]
+]
+
+describe('a batch', () => {
+  it('is embedded where it is whole', async () => {
+    const { embeddings, lastHidden } = await model.embed(batch(), { lastHidden: true })
+    expect([embeddings.length, lastHidden!.length]).toEqual([2 * 64, 4 * 64])
+    expect((await model.embed(batch())).lastHidden).toBeUndefined()
+    expect(embeddings.every(Number.isFinite)).toBe(true)
+  })
+
+  it.each(BROKEN_BATCHES)('of %s is refused by model and trainer', async (_, broken) => {
+    for (const call of [
+      () => model.embed(broken() as Batch),
+      () => trainer.embed(broken() as Batch, place),
+      () => trainer.backward(broken() as Batch, new Float32Array(128), place)
+    ])
+      expect(['E_BATCH', 'E_SHAPE']).toContain(await codeOf(call))
+  })
+
+  it('leaves the model as it was after an error', async () => {
+    const before = await model.embed(batch())
+    await codeOf(() => model.embed(batch({ seqStarts: new Int32Array([0, 5, 4]) })))
+    expect(await model.embed(batch())).toEqual(before)
+  })
+})
+
+describe('a trainer', () => {
+  it('refuses gradients and options that do not fit', async () => {
+    for (const wrong of [new Float32Array(127), new Float64Array(128), undefined])
+      expect(['E_SHAPE', 'E_BATCH']).toContain(
+        await codeOf(() => trainer.backward(batch(), wrong as Float32Array, place))
+      )
+    expect(await codeOf(() => trainer.embed(batch(), {} as typeof place))).toBe('E_OPTION')
+    expect(await codeOf(() => trainer.update({ learningRate: 'fast' } as never))).toBe('E_OPTION')
+    expect(await codeOf(() => trainer.saveState(3 as never))).toBe('E_OPTION')
+    expect(await codeOf(() => trainer.saveState(join(folder, 'none', 'state')))).toBe('E_IO')
+    expect(await codeOf(() => trainer.restoreState(join(directory, 'config.json')))).toBe('E_CHECKPOINT')
+    expect(existsSync(join(folder, 'none'))).toBe(false)
+  })
+
+  it.each<[string, object, string[]]>([
+    ['an unknown mode', { mode: 'half' }, ['E_OPTION']],
+    ['a dropout of 1', { dropout: 1 }, ['E_OPTION']],
+    ['an unknown part', { mode: 'full', freeze: ['head'] }, ['E_OPTION']],
+    [
+      'an adapter on no module',
+      { adapters: [{ module: 'none', rank: 1, scale: 1, dora: false }] },
+      ['E_MODEL', 'E_OPTION']
+    ],
+    [
+      'an adapter of rank 0',
+      { adapters: [{ module: 'model.language_model.layers.0.self_attn.q_proj', rank: 0, scale: 1, dora: false }] },
+      ['E_MODEL', 'E_OPTION']
+    ],
+    [
+      'an adapter without a rank',
+      { adapters: [{ module: 'model.language_model.layers.0.self_attn.q_proj' }] },
+      ['E_OPTION']
+    ]
+  ])('is not made with %s', async (_, change, codes) => {
+    expect(codes).toContain(await codeOf(() => native().createTrainer({ ...trainerOptions(), ...change } as never)))
+  })
+})
+
+describe('loading', () => {
+  it.each<[string, () => object, string[]]>([
+    ['a file that is not there', () => ({ files: [join(folder, 'none.safetensors')] }), ['E_CHECKPOINT', 'E_IO']],
+    ['a file that is none of weights', () => ({ files: [golden('items.jsonl')] }), ['E_CHECKPOINT']],
+    ['no files', () => ({ files: [] }), ['E_CHECKPOINT', 'E_OPTION']],
+    ['files of another kind', () => ({ files: 'x' }), ['E_OPTION']],
+    ['an unknown number type', () => ({ dtype: 'f64' }), ['E_OPTION']],
+    ['an unknown device', () => ({ device: 'gpu' }), ['E_OPTION']],
+    ['a device that is not there', () => ({ device: 'cuda:99' }), ['E_CUDA']],
+    ['threads below 0', () => ({ threads: -1 }), ['E_OPTION']],
+    ['a configuration without sizes', () => ({ config: { family: 'qwen2_vl' } }), ['E_OPTION', 'E_MODEL']],
+    ['an unknown family', () => ({ config: { ...config, family: 'x' } }), ['E_OPTION', 'E_MODEL']],
+    ['sizes below 1', () => ({ config: { ...config, text: { ...config.text, heads: 0 } } }), ['E_OPTION', 'E_MODEL']]
+  ])('refuses %s', async (_, change, codes) => {
+    expect(codes).toContain(await codeOf(() => native().loadModel({ ...load, ...change() } as never)))
+  })
+
+  it('lists the linear modules of a configuration by their names in transformers 5', () => {
+    const modules = native().linearModules(config)
+    expect(modules).toContainEqual({
+      name: 'model.language_model.layers.1.mlp.down_proj',
+      part: 'text',
+      inFeatures: 96,
+      outFeatures: 64
+    })
+    expect(modules).toContainEqual({
+      name: 'model.visual.merger.mlp.2',
+      part: 'merger',
+      inFeatures: 128,
+      outFeatures: 64
+    })
+    expect(() => native().linearModules(undefined as never)).toThrow(Vlm2VecError)
+  })
+})
+
+describe('functions of arrays', () => {
+  const rows = (count: number): Float32Array => Float32Array.from({ length: count * 4 }, (_, i) => Math.sin(i))
+  const loss = () => ({
+    queries: rows(2),
+    targets: rows(2),
+    dimension: 4,
+    temperature: 1,
+    symmetric: false,
+    positiveStarts: new Int32Array([0, 1, 2]),
+    positives: new Int32Array([0, 1]),
+    gradients: true
+  })
+
+  it.each<[string, object]>([
+    ['queries of another type', { queries: new Float64Array(8) }],
+    ['queries of no whole row', { queries: new Float32Array(7) }],
+    ['no rows', { queries: new Float32Array(0) }],
+    ['a dimension of 0', { dimension: 0 }],
+    ['a temperature of 0', { temperature: 0 }],
+    ['starts that fall', { positiveStarts: new Int32Array([0, 3, 2]) }],
+    ['too few starts', { positiveStarts: new Int32Array([0, 2]) }],
+    ['a positive out of range', { positives: new Int32Array([0, 2]) }],
+    ['a query without a positive', { positiveStarts: new Int32Array([0, 2, 2]) }],
+    ['ids without their starts', { queryIds: new Int32Array(2) }],
+    [
+      'too few target ids',
+      { queryIdStarts: new Int32Array([0, 1, 2]), queryIds: new Int32Array(2), targetIds: new Int32Array(1) }
+    ]
+  ])('contrastiveLoss refuses %s', async (_, change) => {
+    const code = await codeOf(() => native().contrastiveLoss({ ...loss(), ...change } as never, device))
+    expect(['E_SHAPE', 'E_BATCH', 'E_OPTION']).toContain(code)
+  })
+
+  it('contrastiveLoss is the mean cross-entropy, with the gradients of finite differences', async () => {
+    const queries = rows(2)
+    const targets = rows(4).map((value) => value * 1.3)
+    const options = { dimension: 4, temperature: 0.7, threads: 1 }
+    const { loss, dQueries, dTargets, dTemperature } = await contrastiveLoss(queries, targets, options)
+    const byHand = (q: ArrayLike<number>, t: ArrayLike<number>, temperature: number): number => {
+      const score = (i: number, j: number): number =>
+        [0, 1, 2, 3].reduce((sum, d) => sum + q[4 * i + d]! * t[4 * j + d]!, 0) / temperature
+      const terms = [0, 1].map(
+        (i) => Math.log([0, 1, 2, 3].reduce((sum, j) => sum + Math.exp(score(i, j)), 0)) - score(i, 2 * i)
+      )
+      return (terms[0]! + terms[1]!) / 2
+    }
+    expect(loss).toBeCloseTo(byHand(queries, targets, 0.7), 6)
+    const step = 1e-4
+    const moved = (values: Float32Array, at: number, by: number): number[] =>
+      Array.from(values, (value, i) => (i === at ? value + by : value))
+    const slope = (f: (by: number) => number): number => (f(step) - f(-step)) / (2 * step)
+    for (let i = 0; i < queries.length; i++)
+      expect(dQueries[i]).toBeCloseTo(
+        slope((by) => byHand(moved(queries, i, by), targets, 0.7)),
+        5
+      )
+    for (let i = 0; i < targets.length; i++)
+      expect(dTargets[i]).toBeCloseTo(
+        slope((by) => byHand(queries, moved(targets, i, by), 0.7)),
+        5
+      )
+    expect(dTemperature).toBeCloseTo(
+      slope((by) => byHand(queries, targets, 0.7 + by)),
+      5
+    )
+    expect((await contrastiveLoss(queries, targets, { ...options, gradients: false })).dQueries).toHaveLength(0)
+  })
+
+  it('contrastiveLoss leaves masked targets out, and takes the positives that it is given', async () => {
+    const [queries, targets] = [rows(2), rows(3)]
+    const options = { dimension: 4, temperature: 1, threads: 1, positives: new Int32Array([2, 0]) }
+    const all = await contrastiveLoss(queries, targets, options)
+    const ids = [new Int32Array([5, 6]), new Int32Array([9, 5, 5])] as const
+    const masked = await contrastiveLoss(queries, targets, { ...options, mask: ids })
+    expect(masked.loss).toBeLessThan(all.loss)
+    const without = await contrastiveLoss(
+      queries.subarray(0, 4),
+      Float32Array.of(...targets.subarray(0, 4), ...targets.subarray(8)),
+      {
+        ...options,
+        positives: new Int32Array([1])
+      }
+    )
+    const second = await contrastiveLoss(queries.subarray(4), targets, { ...options, positives: new Int32Array([0]) })
+    expect(masked.loss).toBeCloseTo((without.loss + second.loss) / 2, 6)
+  })
+
+  it.each<[string, object]>([
+    ['k of 0', { k: 0 }],
+    ['candidates without starts', { candidates: new Int32Array(2) }],
+    ['a candidate out of range', { candidateStarts: new Int32Array([0, 1, 2]), candidates: new Int32Array([0, 3]) }],
+    ['rows of another width', { targets: new Float32Array(7) }]
+  ])('topK refuses %s', async (_, change) => {
+    const input = { queries: rows(2), targets: rows(3), dimension: 4, k: 2 }
+    const code = await codeOf(() => native().topK({ ...input, ...change }, device))
+    expect(['E_SHAPE', 'E_BATCH', 'E_OPTION']).toContain(code)
+  })
+
+  it.each<[string, object]>([
+    ['no frames', { frames: [] }],
+    ['a frame of another size', { frames: [new Uint8Array(11)] }],
+    ['a frame of another type', { frames: [new Float32Array(12)] }],
+    ['a side of 0', { toWidth: 0 }],
+    ['a side of millions', { toWidth: 2 ** 21 }],
+    ['an unknown filter', { filter: 'box' }],
+    [
+      'patches that do not fit',
+      { patches: { patchSize: 5, temporalPatchSize: 2, mergeSize: 2, mean: [0, 0, 0], std: [1, 1, 1] } }
+    ],
+    ['patches without a mean', { patches: { patchSize: 2, temporalPatchSize: 2, mergeSize: 2, std: [1, 1, 1] } }]
+  ])('prepareImage refuses %s', async (_, change) => {
+    const input = {
+      frames: [new Uint8Array(12)],
+      width: 2,
+      height: 2,
+      toWidth: 4,
+      toHeight: 4,
+      filter: 'bicubic' as const
+    }
+    const code = await codeOf(() => native().prepareImage({ ...input, ...change } as never))
+    expect(['E_SHAPE', 'E_OPTION', 'E_IMAGE']).toContain(code)
+  })
+})
+
+describe('a handle', () => {
+  it('runs calls in the order in which they are made, also while others run', async () => {
+    const order: number[] = []
+    const calls = [batch(), batch({ seqStarts: new Int32Array([0, 4]), tokens: batch().tokens }), batch()].map(
+      (each, i) =>
+        model.embed(each).then(({ embeddings }) => {
+          order.push(i)
+          return embeddings.length
+        })
+    )
+    expect(await Promise.all(calls)).toEqual([128, 64, 128])
+    expect(order).toEqual([0, 1, 2])
+  })
+
+  it('ends what is under way when it is closed, and then refuses everything', async () => {
+    const own = await native().loadModel(load)
+    const running = own.embed(batch())
+    const closing = own.close()
+    expect((await running).embeddings).toHaveLength(128)
+    await closing
+    for (const call of [() => own.embed(batch()), () => own.save({ path: join(folder, 'x'), dtype: 'base' })])
+      expect(await codeOf(call)).toBe('E_CLOSED')
+    await own.close()
+    const another = await native().createTrainer(trainerOptions())
+    await another.close()
+    for (const call of [
+      () => another.embed(batch(), place),
+      () => another.update({ learningRate: 1, weightDecay: 0, maxGradNorm: 0 }),
+      () => another.saveState(join(folder, 'x'))
+    ])
+      expect(await codeOf(call)).toBe('E_CLOSED')
+  })
+
+  it('has methods that need no receiver', async () => {
+    const { embed } = model
+    expect((await Reflect.apply(embed, trainer, [batch()])).embeddings).toHaveLength(128)
+  })
+})
+
+describe('Embedder', () => {
+  it('gives the same bits from several in one process, and E_CLOSED once closed', async () => {
+    const items = [{ text: 'a red circle' }, { images: [golden('pictures', 'scene0.png')] }]
+    const embedders = await Promise.all([1, 2].map(() => Embedder.load(directory, { threads: 1 })))
+    const [first, second] = await Promise.all(embedders.map((each) => each.embed(items)))
+    expect(first).toEqual(second)
+    expect(first).toMatchObject({ count: 2, dimension: 64 })
+    await Promise.all(embedders.map((each) => each[Symbol.asyncDispose]()))
+    await expect(embedders[0]!.embed(items)).rejects.toMatchObject({ code: 'E_CLOSED' })
+    await embedders[0]!.close()
+  })
+
+  it('streams vectors in order while the source goes on, and stops at a signal', async () => {
+    await using embedder = await Embedder.load(directory, { threads: 1 })
+    const texts = Array.from({ length: 9 }, (_, i) => ({ text: `number ${i}` }))
+    const whole = await embedder.embed(texts)
+    let given = 0
+    async function* source() {
+      for (const item of texts) {
+        given++
+        yield item
+      }
+    }
+    let row = 0
+    for await (const vector of embedder.stream(source())) {
+      expect(vector).toEqual(whole.data.subarray(row * 64, (row + 1) * 64))
+      row++
+    }
+    expect([row, given]).toEqual([9, 9])
+
+    const controller = new AbortController()
+    const stopped = (async () => {
+      for await (const _ of embedder.stream(texts, { signal: controller.signal })) controller.abort()
+    })()
+    await expect(stopped).rejects.toMatchObject({ code: 'E_ABORTED' })
+    expect((await embedder.embed([])).count).toBe(0)
+    await expect(embedder.embed([{ txt: 'a' } as never])).rejects.toThrow('item 0: unknown key "txt"')
+    await expect(Embedder.load(directory, { dimension: 65 })).rejects.toMatchObject({ code: 'E_OPTION' })
+  })
+
+  it('works in worker threads, several at once, also when they end in the middle', async () => {
+    const index = new URL('../../dist/index.js', import.meta.url)
+    expect(existsSync(fileURLToPath(index)), 'run `npm run build` first').toBe(true)
+    const url = (script: string): URL =>
+      new URL(
+        `data:text/javascript,${encodeURIComponent(`
+          import { parentPort } from 'node:worker_threads'
+          import { Embedder } from ${JSON.stringify(index.href)}
+          const embedder = await Embedder.load(${JSON.stringify(directory)}, { threads: 1 })
+          ${script}`)}`
+      )
+    const answer = (worker: Worker): Promise<unknown> =>
+      new Promise((resolve, reject) => worker.once('message', resolve).once('error', reject))
+    const embed = "parentPort.postMessage((await embedder.embed([{ text: 'a red circle' }])).data)"
+    const workers = [1, 2].map(() => new Worker(url(`${embed}\nawait embedder.close()`)))
+    const [a, b] = await Promise.all(workers.map(answer))
+    await using here = await Embedder.load(directory, { threads: 1 })
+    const { data } = await here.embed([{ text: 'a red circle' }])
+    expect([a, b]).toEqual([data, data])
+
+    const busy = new Worker(
+      url(
+        "parentPort.postMessage('begun')\nfor (;;) await embedder.embed(Array(50).fill({ text: 'a red circle '.repeat(50) }))"
+      )
+    )
+    expect(await answer(busy)).toBe('begun')
+    expect(await busy.terminate()).toBe(1)
+    expect((await here.embed([{ text: 'a red circle' }])).data).toEqual(data)
+  })
+})
