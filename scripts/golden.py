@@ -110,10 +110,10 @@ class Skip(torch.nn.Module):
 
 
 def layer_states(reference: Reference, given: Input) -> dict[str, torch.Tensor]:
-    """Last hidden states (T, C) of the models that have only the first 0, 1, ... of the text layers."""
+    """Last hidden states (T, C) of the models that have only the first 1, 2, ... of the text layers."""
     layers = reference.backbone.language_model.layers
     states = {}
-    for kept in range(len(layers) + 1):
+    for kept in range(1, len(layers) + 1):
         reference.backbone.language_model.layers = layers[:kept]
         states[f"hidden_{kept}"] = reference.hidden(given)
     reference.backbone.language_model.layers = layers
@@ -186,10 +186,11 @@ def negative_rows() -> list[dict]:
     """Rows with none, one or several hard negatives and positives, some of them equal to another row's positive."""
     rows = plain_rows()
     rows[0]["negatives"] = [{"text": "A blue square."}, {"text": "x", "images": ["scene3.png"]}]
-    rows[1] = {**rows[1], "positives": [rows[1].pop("target"), {"text": "Another name."}, {"images": ["scene1.png"]}]}
+    first = rows[1].pop("target")
+    rows[1]["positives"] = [first, {"text": "Another name."}, {"images": ["scene1.png"]}]
     rows[2]["negatives"] = [rows[3]["target"], {"text": "A green cross."}]
-    rows[5] = {**rows[5], "positives": [{"text": "Yes."}, {"text": "No."}], "negatives": [{"text": "Another name."}]}
-    rows[5].pop("target")
+    rows[5] = {"query": rows[5]["query"], "positives": [{"text": "Yes."}, {"text": "No."}]}
+    rows[5]["negatives"] = [{"text": "Another name."}]
     rows[6]["negatives"] = [rows[4]["target"], {"text": "Yes."}]
     return rows
 

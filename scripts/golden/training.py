@@ -110,4 +110,4 @@ def train(reference: Reference, rows: list[dict], root: Path, options: dict) -> 
 
 def adapter_name(name: str) -> str:
     """The name that a tensor has in adapter_model.safetensors."""
-    return name.replace(".default.weight", ".weight").replace(".default", "")
+    return name.replace(".lora_magnitude_vector.default.weight", ".lora_magnitude_vector").replace(".default.", ".")

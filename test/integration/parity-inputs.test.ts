@@ -97,12 +97,10 @@ describe('inspect --dump', () => {
   )
 })
 
-/** The tensor of a name, or `name.0`, `name.1`, ... where an item has several pictures. */
+/** The tensor of a name, and of the further pictures of the item `name.1`, `name.2`, ... */
 function partsOf(tensors: Map<string, StoredTensor>, name: string): StoredTensor[] {
-  const whole = tensors.get(name)
-  if (whole) return [whole]
   const parts: StoredTensor[] = []
-  for (let part = tensors.get(`${name}.0`); part; part = tensors.get(`${name}.${parts.length}`)) parts.push(part)
+  for (let part = tensors.get(name); part; part = tensors.get(`${name}.${parts.length}`)) parts.push(part)
   if (parts.length === 0) throw new Error(`no tensor ${name} among ${[...tensors.keys()].join(', ')}`)
   return parts
 }
