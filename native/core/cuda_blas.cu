@@ -17,8 +17,8 @@ CudaBlas::~CudaBlas() {
   device_.release(workspace_);
 }
 
-void CudaBlas::check(cublasStatus_t status, const char* statement, const char* file, int line) const {
-  require(status == CUBLAS_STATUS_SUCCESS, "E_CUDA", device_.describe(), ": ", functions_.GetStatusName(status), " in ",
+void CudaBlas::check(blas::Status status, const char* statement, const char* file, int line) const {
+  require(status == blas::kSuccess, "E_CUDA", device_.describe(), ": ", functions_.GetStatusName(status), " in ",
           statement, " at ", file, ":", line);
 }
 

@@ -21,11 +21,12 @@ class CudaDevice final : public Device {
 
   cudaStream_t stream() const { return stream_; }
 
-  // Throws E_CUDA for a failed call. An error after which the driver refuses all further calls of the process (an illegal
-  // address in a kernel) marks the device dead: every later use throws at once, with the first reason.
+  // Throws E_CUDA for a failed call. An error after which the driver refuses all further calls of the process (an
+  // illegal address in a kernel) marks the device dead: every later use throws at once, with the first reason.
   void check(cudaError_t status, const char* statement, const char* file, int line);
 
-  // Runs kernel(arguments...) on the stream; `shared` bytes of dynamic shared memory a block. An empty grid does nothing.
+  // Runs kernel(arguments...) on the stream; `shared` bytes of dynamic shared memory a block. An empty grid does
+  // nothing.
   template <typename... Parameters, typename... Arguments>
   void launch(void (*kernel)(Parameters...), dim3 grid, int threads, size_t shared, const Arguments&... arguments) {
     if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;

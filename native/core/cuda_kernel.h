@@ -58,8 +58,10 @@ constexpr int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 // Calls f with a value of the C++ type of a tensor that is f32 or bf16.
 template <typename F>
 void with_type(DType dtype, const F& f) {
-  if (dtype == DType::BF16) f(bf16());
-  else f(float());
+  if (dtype == DType::BF16)
+    f(bf16());
+  else
+    f(float());
 }
 
 }  // namespace vlm2vec::cuda

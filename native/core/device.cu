@@ -17,8 +17,7 @@ std::string driver_problem(cudaError_t status) {
   int driver = 0, runtime = 0;
   cudaDriverGetVersion(&driver);
   cudaRuntimeGetVersion(&runtime);
-  if (driver == 0)
-    return "no NVIDIA driver was found; install one (nvidia-smi must list the GPU), or use --device cpu";
+  if (driver == 0) return "no NVIDIA driver was found; install one (nvidia-smi must list the GPU), or use --device cpu";
   if (status == cudaErrorInsufficientDriver)
     return "the NVIDIA driver is too old: it runs CUDA " + version_text(driver) + ", this build needs " +
            version_text(runtime) + "; update the driver, or use --device cpu";
@@ -99,8 +98,8 @@ void CudaDevice::activate() {
 void CudaDevice::check(cudaError_t status, const char* statement, const char* file, int line) {
   if (status == cudaSuccess) return;
   std::ostringstream message;
-  message << describe() << ": " << cudaGetErrorName(status) << " (" << cudaGetErrorString(status) << ") in " << statement
-          << " at " << file << ":" << line;
+  message << describe() << ": " << cudaGetErrorName(status) << " (" << cudaGetErrorString(status) << ") in "
+          << statement << " at " << file << ":" << line;
   // an error that is not cleared by reading it will fail every later call
   cudaGetLastError();
   const cudaError_t after = stream_ ? cudaStreamQuery(stream_) : cudaSuccess;
@@ -121,7 +120,8 @@ void* CudaDevice::allocate(size_t bytes) {
     size_t available = 0, total = 0;
     cudaMemGetInfo(&available, &total);
     fail("E_MEMORY", "cannot allocate ", mebibytes(bytes), " MiB on ", describe(), ", of which ", mebibytes(available),
-         " MiB are free; use a smaller chunk (--train.chunk-size, --batch-tokens), smaller pictures (--max-pixels) or --dtype bf16");
+         " MiB are free; use a smaller chunk (--train.chunk-size, --batch-tokens), smaller pictures (--max-pixels) or "
+         "--dtype bf16");
   }
   CUDA_CHECK(*this, status);
   return memory;

@@ -1,6 +1,6 @@
-// bf16 attention on tensor cores (ops/cuda_mma.h). A block of 4 warps owns 64 rows, a warp 16 of them, so that no result is
-// shared between warps; the tile of the other side passes through shared memory. Scores stay in registers: as D of one
-// product they are A of the next.
+// bf16 attention on tensor cores (ops/cuda_mma.h). A block of 4 warps owns 64 rows, a warp 16 of them, so that no
+// result is shared between warps; the tile of the other side passes through shared memory. Scores stay in registers: as
+// D of one product they are A of the next.
 #include "ops/cuda_attention.h"
 #include "ops/cuda_mma.h"
 
@@ -30,7 +30,8 @@ __device__ void load_rows(bf16* tile, const HeadRows<const bf16>& x, const Seque
     bf16* to = tile + r * kStrideOf<kSize> + c;
     const bool inside = first + r < sequence.length && c < head_size;
     const bf16* from = inside ? x.at(sequence.begin + first + r, head, head_size) + c : nullptr;
-    if (inside && x.wide) *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(from);
+    if (inside && x.wide)
+      *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(from);
     else
       for (int e = 0; e < kVector; ++e) to[e] = inside && c + e < head_size ? from[e] : bf16{0};
   }
@@ -58,7 +59,8 @@ __device__ void dot_rows(float (&scores)[kColumns / 8][4], const bf16* a, int ro
 
 // sums (16, kSize) of a warp += weights (16, kColumns) · rows (kColumns, kSize)
 template <int kSize, int kColumns>
-__device__ void add_weighted_rows(float (&sums)[kSize / 8][4], const float (&weights)[kColumns / 8][4], const bf16* rows) {
+__device__ void add_weighted_rows(float (&sums)[kSize / 8][4], const float (&weights)[kColumns / 8][4],
+                                  const bf16* rows) {
   constexpr int kStride = kStrideOf<kSize>;
 #pragma unroll
   for (int n = 0; n < kColumns; n += 16) {
@@ -95,7 +97,8 @@ __device__ void store_rows(const HeadRows<bf16>& to, const float (&sums)[kSize /
 
 // Scores are kept in units of log 2, for exp2f.
 template <int kSize, int kKeys>
-__global__ void __launch_bounds__(kThreads) attention_forward_bf16_kernel(AttentionForward<bf16> t, AttentionProblem p) {
+__global__ void __launch_bounds__(kThreads)
+    attention_forward_bf16_kernel(AttentionForward<bf16> t, AttentionProblem p) {
   SequenceTile tile;
   if (!find_tile<kBlockRows>(tile, p, blockIdx.x)) return;
   bf16* q = reinterpret_cast<bf16*>(dynamic_shared());
@@ -142,12 +145,14 @@ __global__ void __launch_bounds__(kThreads) attention_forward_bf16_kernel(Attent
     const int row = tile.first + warp_row + row_of(2 * r);
     const float total = warp_sum<4>(sum[r]);
     inverse[r] = 1 / total;
-    if (threadIdx.x % 4 == 0 && row < tile.length) t.lse[head * p.tokens + tile.begin + row] = top[r] * kLn2 + logf(total);
+    if (threadIdx.x % 4 == 0 && row < tile.length)
+      t.lse[head * p.tokens + tile.begin + row] = top[r] * kLn2 + logf(total);
   }
   store_rows<kSize>(t.out, out, inverse, tile, warp_row, head, p.head_size);
 }
 
-// scores and dweights (dout_i · v_j) become p_ij and ds_ij / scale. forward: out_i = sum_j p_ij v_j, p_ij = e^(s_ij - lse_i)
+// scores and dweights (dout_i · v_j) become p_ij and ds_ij / scale. forward: out_i = sum_j p_ij v_j, p_ij = e^(s_ij -
+// lse_i)
 __device__ inline void to_weights(float& score, float& dweight, bool seen, float scale, float lse, float delta) {
   score = seen ? exp2f(score * (scale * kLog2E) - lse * kLog2E) : 0;
   dweight = score * (dweight - delta);
@@ -155,7 +160,8 @@ __device__ inline void to_weights(float& score, float& dweight, bool seen, float
 
 // A block owns a tile of keys of one key-value head, and goes over the query heads that read it and their queries.
 template <int kSize, int kQueries>
-__global__ void __launch_bounds__(kThreads) attention_backward_kv_bf16_kernel(AttentionBackward<bf16> t, AttentionProblem p) {
+__global__ void __launch_bounds__(kThreads)
+    attention_backward_kv_bf16_kernel(AttentionBackward<bf16> t, AttentionProblem p) {
   constexpr int kStride = kStrideOf<kSize>;
   SequenceTile tile;
   if (!find_tile<kBlockRows>(tile, p, blockIdx.x)) return;
@@ -184,7 +190,8 @@ __global__ void __launch_bounds__(kThreads) attention_backward_kv_bf16_kernel(At
       for (int n = 0; n < kQueries / 8; ++n)
         for (int e = 0; e < 4; ++e) {
           const int query = n * 8 + column_of(e), key = tile.first + warp_row + row_of(e);
-          to_weights(weights[n][e], dscores[n][e], attends(p, tile.length, first + query, key), p.scale, lse[query], delta[query]);
+          to_weights(weights[n][e], dscores[n][e], attends(p, tile.length, first + query, key), p.scale, lse[query],
+                     delta[query]);
         }
       add_weighted_rows<kSize, kQueries>(dv, weights, dout);
       add_weighted_rows<kSize, kQueries>(dk, dscores, q);
@@ -196,7 +203,8 @@ __global__ void __launch_bounds__(kThreads) attention_backward_kv_bf16_kernel(At
 
 // A block owns a tile of queries of one head, and goes over the keys.
 template <int kSize, int kKeys>
-__global__ void __launch_bounds__(kThreads) attention_backward_q_bf16_kernel(AttentionBackward<bf16> t, AttentionProblem p) {
+__global__ void __launch_bounds__(kThreads)
+    attention_backward_q_bf16_kernel(AttentionBackward<bf16> t, AttentionProblem p) {
   constexpr int kStride = kStrideOf<kSize>;
   SequenceTile tile;
   if (!find_tile<kBlockRows>(tile, p, blockIdx.x)) return;
@@ -226,7 +234,8 @@ __global__ void __launch_bounds__(kThreads) attention_backward_q_bf16_kernel(Att
     for (int n = 0; n < kKeys / 8; ++n)
       for (int e = 0; e < 4; ++e) {
         const int query = tile.first + warp_row + row_of(e), key = first + n * 8 + column_of(e);
-        to_weights(weights[n][e], dscores[n][e], attends(p, tile.length, query, key), p.scale, lse[e / 2], delta[e / 2]);
+        to_weights(weights[n][e], dscores[n][e], attends(p, tile.length, query, key), p.scale, lse[e / 2],
+                   delta[e / 2]);
       }
     add_weighted_rows<kSize, kKeys>(dq, dscores, k);
   }
@@ -235,7 +244,8 @@ __global__ void __launch_bounds__(kThreads) attention_backward_q_bf16_kernel(Att
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Launchers. The size of the passing tiles keeps a block within 99 KiB of shared memory and the accumulators in registers.
+// Launchers. The size of the passing tiles keeps a block within 99 KiB of shared memory and the accumulators in
+// registers.
 
 template <int kSize>
 void launch_forward(CudaDevice& device, const AttentionForward<bf16>& t, const AttentionProblem& p) {
@@ -250,23 +260,32 @@ void launch_backward(CudaDevice& device, const AttentionBackward<bf16>& t, const
   constexpr size_t kShared = 2 * (kBlockRows + kPassing) * kStrideOf<kSize> * sizeof(bf16);
   device.launch(attention_backward_kv_bf16_kernel<kSize, kPassing>, attention_grid(p, kBlockRows, p.kv_heads), kThreads,
                 kShared + 2 * kPassing * sizeof(float), t, p);
-  device.launch(attention_backward_q_bf16_kernel<kSize, kPassing>, attention_grid(p, kBlockRows, p.heads), kThreads, kShared, t, p);
+  device.launch(attention_backward_q_bf16_kernel<kSize, kPassing>, attention_grid(p, kBlockRows, p.heads), kThreads,
+                kShared, t, p);
 }
 
 }  // namespace
 
 void attention_forward_bf16(CudaDevice& device, const AttentionForward<bf16>& t, const AttentionProblem& p) {
-  if (p.head_size <= 64) launch_forward<64>(device, t, p);
-  else if (p.head_size <= 80) launch_forward<80>(device, t, p);
-  else if (p.head_size <= 128) launch_forward<128>(device, t, p);
-  else launch_forward<256>(device, t, p);
+  if (p.head_size <= 64)
+    launch_forward<64>(device, t, p);
+  else if (p.head_size <= 80)
+    launch_forward<80>(device, t, p);
+  else if (p.head_size <= 128)
+    launch_forward<128>(device, t, p);
+  else
+    launch_forward<256>(device, t, p);
 }
 
 void attention_backward_bf16(CudaDevice& device, const AttentionBackward<bf16>& t, const AttentionProblem& p) {
-  if (p.head_size <= 64) launch_backward<64>(device, t, p);
-  else if (p.head_size <= 80) launch_backward<80>(device, t, p);
-  else if (p.head_size <= 128) launch_backward<128>(device, t, p);
-  else launch_backward<256>(device, t, p);
+  if (p.head_size <= 64)
+    launch_backward<64>(device, t, p);
+  else if (p.head_size <= 80)
+    launch_backward<80>(device, t, p);
+  else if (p.head_size <= 128)
+    launch_backward<128>(device, t, p);
+  else
+    launch_backward<256>(device, t, p);
 }
 
 }  // namespace vlm2vec::cuda

@@ -1,5 +1,6 @@
-// f32 attention by FFMA. A block of 16 x 16 threads owns a tile of rows; thread (ty, tx) computes the scores of rows ty,
-// ty + 16, ... against columns tx, tx + 16, ..., and of the results the same rows by every 16th element of the head.
+// f32 attention by FFMA. A block of 16 x 16 threads owns a tile of rows; thread (ty, tx) computes the scores of rows
+// ty, ty + 16, ... against columns tx, tx + 16, ..., and of the results the same rows by every 16th element of the
+// head.
 #include "ops/cuda_attention.h"
 
 namespace vlm2vec::cuda {
@@ -19,8 +20,8 @@ struct Shape {
 
 // Rows first .. first + kTile - 1 of a sequence, zero beyond its end and beyond the head's size.
 template <int kTile, int kSize>
-__device__ void load_rows(float* tile, const HeadRows<const float>& x, const SequenceTile& sequence, int first, int head,
-                          int head_size) {
+__device__ void load_rows(float* tile, const HeadRows<const float>& x, const SequenceTile& sequence, int first,
+                          int head, int head_size) {
   for (int i = threadIdx.x; i < kTile * kSize; i += kThreads) {
     const int r = i / kSize, c = i % kSize;
     const bool inside = first + r < sequence.length && c < head_size;
@@ -46,7 +47,8 @@ __device__ void dot_rows(float (&scores)[S::kMicro][S::kMicro], const float* a, 
 
 // sums[i][c] += sum over j of weights[ty + 16 i][j] rows[j][tx + 16 c]
 template <typename S, int kTile>
-__device__ void add_weighted_rows(float (&sums)[S::kMicro][S::kColumns], const float* weights, const float* rows, int ty, int tx) {
+__device__ void add_weighted_rows(float (&sums)[S::kMicro][S::kColumns], const float* weights, const float* rows,
+                                  int ty, int tx) {
   for (int j = 0; j < kTile; ++j) {
     float weights_j[S::kMicro];
 #pragma unroll
@@ -61,8 +63,9 @@ __device__ void add_weighted_rows(float (&sums)[S::kMicro][S::kColumns], const f
 }
 
 template <typename S>
-__device__ void store_rows(const HeadRows<float>& to, const float (&sums)[S::kMicro][S::kColumns], const float (&factor)[S::kMicro],
-                           const SequenceTile& tile, int head, int head_size, int ty, int tx) {
+__device__ void store_rows(const HeadRows<float>& to, const float (&sums)[S::kMicro][S::kColumns],
+                           const float (&factor)[S::kMicro], const SequenceTile& tile, int head, int head_size, int ty,
+                           int tx) {
   for (int i = 0; i < S::kMicro; ++i) {
     const int row = tile.first + ty + i * kSide;
     if (row >= tile.length) continue;
@@ -76,14 +79,16 @@ __device__ void store_rows(const HeadRows<float>& to, const float (&sums)[S::kMi
 // Kernels
 
 template <int kTile, int kSize>
-__global__ void __launch_bounds__(kThreads) attention_forward_f32_kernel(AttentionForward<float> t, AttentionProblem p) {
+__global__ void __launch_bounds__(kThreads)
+    attention_forward_f32_kernel(AttentionForward<float> t, AttentionProblem p) {
   using S = Shape<kTile, kSize>;
   SequenceTile tile;
   if (!find_tile<kTile>(tile, p, blockIdx.x)) return;
   float* q = reinterpret_cast<float*>(dynamic_shared());
   float* kv = q + S::kRows;        // keys, then values
   float* weights = kv + S::kRows;  // (kTile, kTile)
-  const int tx = threadIdx.x % kSide, ty = threadIdx.x / kSide, head = blockIdx.y, kv_head = head / (p.heads / p.kv_heads);
+  const int tx = threadIdx.x % kSide, ty = threadIdx.x / kSide, head = blockIdx.y,
+            kv_head = head / (p.heads / p.kv_heads);
   load_rows<kTile, kSize>(q, t.q, tile, tile.first, head, p.head_size);
   float out[S::kMicro][S::kColumns] = {}, top[S::kMicro], sum[S::kMicro];  // of e^(score - top)
   for (int i = 0; i < S::kMicro; ++i) top[i] = -INFINITY, sum[i] = 0;
@@ -128,8 +133,8 @@ __global__ void __launch_bounds__(kThreads) attention_forward_f32_kernel(Attenti
 }
 
 // What the backward kernels need of a query i and a key j: the weight p_ij, and ds_ij.
-__device__ inline void weights_of(const AttentionProblem& p, bool seen, float score, float dweight, float lse, float delta,
-                                  float& weight, float& dscore) {
+__device__ inline void weights_of(const AttentionProblem& p, bool seen, float score, float dweight, float lse,
+                                  float delta, float& weight, float& dscore) {
   // forward: out_i = sum_j p_ij v_j with p_ij = e^(s_ij - lse_i)
   weight = seen ? expf(score * p.scale - lse) : 0;
   dscore = weight * (dweight - delta);
@@ -137,7 +142,8 @@ __device__ inline void weights_of(const AttentionProblem& p, bool seen, float sc
 
 // A block owns a tile of keys of one key-value head, and goes over the query heads that read it and their queries.
 template <int kTile, int kSize>
-__global__ void __launch_bounds__(kThreads) attention_backward_kv_f32_kernel(AttentionBackward<float> t, AttentionProblem p) {
+__global__ void __launch_bounds__(kThreads)
+    attention_backward_kv_f32_kernel(AttentionBackward<float> t, AttentionProblem p) {
   using S = Shape<kTile, kSize>;
   SequenceTile tile;
   if (!find_tile<kTile>(tile, p, blockIdx.x)) return;
@@ -166,8 +172,8 @@ __global__ void __launch_bounds__(kThreads) attention_backward_kv_f32_kernel(Att
       for (int i = 0; i < S::kMicro; ++i)
         for (int j = 0; j < S::kMicro; ++j) {
           const int key = ty + i * kSide, query = tx + j * kSide, at = key * S::kScoreStride + query;
-          weights_of(p, attends(p, tile.length, first + query, tile.first + key), scores[i][j], dweights[i][j], lse[query],
-                        delta[query], weights[at], dscores[at]);
+          weights_of(p, attends(p, tile.length, first + query, tile.first + key), scores[i][j], dweights[i][j],
+                     lse[query], delta[query], weights[at], dscores[at]);
         }
       __syncthreads();
       add_weighted_rows<S, kTile>(dv, weights, dout, ty, tx);
@@ -181,13 +187,15 @@ __global__ void __launch_bounds__(kThreads) attention_backward_kv_f32_kernel(Att
 
 // A block owns a tile of queries of one head, and goes over the keys.
 template <int kTile, int kSize>
-__global__ void __launch_bounds__(kThreads) attention_backward_q_f32_kernel(AttentionBackward<float> t, AttentionProblem p) {
+__global__ void __launch_bounds__(kThreads)
+    attention_backward_q_f32_kernel(AttentionBackward<float> t, AttentionProblem p) {
   using S = Shape<kTile, kSize>;
   SequenceTile tile;
   if (!find_tile<kTile>(tile, p, blockIdx.x)) return;
   float* q = reinterpret_cast<float*>(dynamic_shared());
   float *dout = q + S::kRows, *k = dout + S::kRows, *v = k + S::kRows, *dscores = v + S::kRows;  // (queries, keys)
-  const int tx = threadIdx.x % kSide, ty = threadIdx.x / kSide, head = blockIdx.y, kv_head = head / (p.heads / p.kv_heads);
+  const int tx = threadIdx.x % kSide, ty = threadIdx.x / kSide, head = blockIdx.y,
+            kv_head = head / (p.heads / p.kv_heads);
   load_rows<kTile, kSize>(q, t.q, tile, tile.first, head, p.head_size);
   load_rows<kTile, kSize>(dout, t.dout, tile, tile.first, head, p.head_size);
   float lse[S::kMicro], delta[S::kMicro], scale[S::kMicro];
@@ -212,8 +220,8 @@ __global__ void __launch_bounds__(kThreads) attention_backward_q_f32_kernel(Atte
       for (int j = 0; j < S::kMicro; ++j) {
         const int query = ty + i * kSide, key = tx + j * kSide;
         float weight;
-        weights_of(p, attends(p, tile.length, tile.first + query, first + key), scores[i][j], dweights[i][j], lse[i], delta[i],
-                      weight, dscores[query * S::kScoreStride + key]);
+        weights_of(p, attends(p, tile.length, tile.first + query, first + key), scores[i][j], dweights[i][j], lse[i],
+                   delta[i], weight, dscores[query * S::kScoreStride + key]);
       }
     __syncthreads();
     add_weighted_rows<S, kTile>(dq, dscores, k, ty, tx);
@@ -244,15 +252,21 @@ void launch_backward(CudaDevice& device, const AttentionBackward<float>& t, cons
 
 // Tiles are as large as 99 KiB of shared memory allow, which every supported device has.
 void attention_forward_f32(CudaDevice& device, const AttentionForward<float>& t, const AttentionProblem& p) {
-  if (p.head_size <= 64) launch_forward<64, 64>(device, t, p);
-  else if (p.head_size <= 128) launch_forward<64, 128>(device, t, p);
-  else launch_forward<32, 256>(device, t, p);
+  if (p.head_size <= 64)
+    launch_forward<64, 64>(device, t, p);
+  else if (p.head_size <= 128)
+    launch_forward<64, 128>(device, t, p);
+  else
+    launch_forward<32, 256>(device, t, p);
 }
 
 void attention_backward_f32(CudaDevice& device, const AttentionBackward<float>& t, const AttentionProblem& p) {
-  if (p.head_size <= 64) launch_backward<32, 64>(device, t, p);
-  else if (p.head_size <= 128) launch_backward<32, 128>(device, t, p);
-  else launch_backward<16, 256>(device, t, p);
+  if (p.head_size <= 64)
+    launch_backward<32, 64>(device, t, p);
+  else if (p.head_size <= 128)
+    launch_backward<32, 128>(device, t, p);
+  else
+    launch_backward<16, 256>(device, t, p);
 }
 
 }  // namespace vlm2vec::cuda

@@ -13,7 +13,9 @@ struct HeadRows {
   T* data;
   int64_t stride;
   bool wide;  // 16 bytes may be read at once: data, stride and head size allow it
-  __device__ T* at(int64_t token, int head, int head_size) const { return data + token * stride + int64_t(head) * head_size; }
+  __device__ T* at(int64_t token, int head, int head_size) const {
+    return data + token * stride + int64_t(head) * head_size;
+  }
 };
 
 struct AttentionProblem {
@@ -46,15 +48,17 @@ struct SequenceTile {
   int first;      // the tile's first row in the sequence
 };
 
-// Sequence s has the blocks starts[s] / kRows + s and up to that of s + 1: at least as many as it has tiles, and found by
-// bisection without the host knowing the lengths. Of the blocks to spare this returns false.
+// Sequence s has the blocks starts[s] / kRows + s and up to that of s + 1: at least as many as it has tiles, and found
+// by bisection without the host knowing the lengths. Of the blocks to spare this returns false.
 template <int kRows>
 __device__ bool find_tile(SequenceTile& tile, const AttentionProblem& p, int block) {
   int low = 0, high = p.sequences;
   while (high - low > 1) {
     const int middle = (low + high) / 2;
-    if (p.starts[middle] / kRows + middle <= block) low = middle;
-    else high = middle;
+    if (p.starts[middle] / kRows + middle <= block)
+      low = middle;
+    else
+      high = middle;
   }
   const int begin = p.starts[low];
   tile = {begin, p.starts[low + 1] - begin, (block - begin / kRows - low) * kRows};

@@ -1,5 +1,5 @@
-// out[c] += sum over rows of term(row, c), in f64 and in an order that depends on the sizes only: blocks of 32 columns by
-// slabs of rows write partial sums, which a second kernel adds up slab by slab. No atomics.
+// out[c] += sum over rows of term(row, c), in f64 and in an order that depends on the sizes only: blocks of 32 columns
+// by slabs of rows write partial sums, which a second kernel adds up slab by slab. No atomics.
 #pragma once
 #include <algorithm>
 
@@ -9,8 +9,8 @@
 
 namespace vlm2vec::cuda {
 
-constexpr int kColumnSumRows = 8;     // rows of a block of threads
-constexpr int64_t kMostSlabs = 64;    // bounds the workspace to 64 f64 a column
+constexpr int kColumnSumRows = 8;   // rows of a block of threads
+constexpr int64_t kMostSlabs = 64;  // bounds the workspace to 64 f64 a column
 constexpr int64_t kLeastSlabRows = 64;
 
 // partial (slabs, columns)
@@ -47,8 +47,8 @@ void column_sum(CudaDevice& device, float* out, Term term, int64_t rows, int64_t
   constexpr int kThreads = kColumnSumRows * kWarp;
   device.launch(column_sum_kernel<Term>, dim3(unsigned(divide_up(columns, kWarp)), unsigned(slabs)), kThreads,
                 kThreads * sizeof(double), partial, term, rows, columns, slab_rows);
-  device.launch(column_sum_finish_kernel, dim3(unsigned(divide_up(columns, kThreads))), kThreads, 0, out, partial, slabs,
-                columns);
+  device.launch(column_sum_finish_kernel, dim3(unsigned(divide_up(columns, kThreads))), kThreads, 0, out, partial,
+                slabs, columns);
 }
 
 }  // namespace vlm2vec::cuda

@@ -1,5 +1,3 @@
-#include "ops/cuda_gemm.h"
-
 #include <algorithm>
 #include <array>
 #include <map>
@@ -7,6 +5,7 @@
 
 #include "core/cuda_blas.h"
 #include "core/cuda_kernel.h"
+#include "ops/cuda_gemm.h"
 #include "ops/workspace.h"
 
 namespace vlm2vec::cuda {
@@ -36,26 +35,38 @@ using Key = std::array<int64_t, 14>;
 
 Key key_of(const Gemm& p, bool fused_bias) {
   const Sizes s = sizes_of(p);
-  return {s.m, s.n, s.k, p.transpose_a, p.transpose_b, p.out.row_stride, p.a.row_stride, p.b.row_stride, int64_t(p.out.dtype),
-          int64_t(p.a.dtype), fused_bias, alignment(p.out.data), alignment(p.a.data), alignment(p.b.data)};
+  return {s.m,
+          s.n,
+          s.k,
+          p.transpose_a,
+          p.transpose_b,
+          p.out.row_stride,
+          p.a.row_stride,
+          p.b.row_stride,
+          int64_t(p.out.dtype),
+          int64_t(p.a.dtype),
+          fused_bias,
+          alignment(p.out.data),
+          alignment(p.a.data),
+          alignment(p.b.data)};
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// A product's descriptors and the algorithm chosen for it. cuBLASLt is column-major: a row-major matrix is its transpose
-// there, and outᵀ = op(b)ᵀ · op(a)ᵀ, so that b is its first factor and a its second, neither of them moved.
+// A product's descriptors and the algorithm chosen for it. cuBLASLt is column-major: a row-major matrix is its
+// transpose there, and outᵀ = op(b)ᵀ · op(a)ᵀ, so that b is its first factor and a its second, neither of them moved.
 class Plan {
  public:
   // fused_bias: null where cuBLASLt is not to add one
   Plan(CudaBlas& blas, const Gemm& p, const void* fused_bias) : blas_(blas), functions_(blas.functions()) {
     const Sizes s = sizes_of(p);
-    cublasLtMatmulDesc_t product = nullptr;
-    CUBLAS_CHECK(blas_, functions_.MatmulDescCreate(&product, CUBLAS_COMPUTE_32F, CUDA_R_32F));
+    blas::ProductDescription product = nullptr;
+    CUBLAS_CHECK(blas_, functions_.MatmulDescCreate(&product, blas::kComputeF32, CUDA_R_32F));
     product_.reset(product);
-    set(CUBLASLT_MATMUL_DESC_TRANSA, p.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
-    set(CUBLASLT_MATMUL_DESC_TRANSB, p.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
+    set(blas::kTransposeA, p.transpose_b ? blas::kTransposed : blas::kAsItLies);
+    set(blas::kTransposeB, p.transpose_a ? blas::kTransposed : blas::kAsItLies);
     if (fused_bias) {
-      set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
-      set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, fused_bias);
+      set(blas::kEpilogue, blas::kEpilogueBias);
+      set(blas::kBiasPointer, fused_bias);
     }
     first_ = layout(p.b, p.transpose_b ? s.k : s.n, p.transpose_b ? s.n : s.k);
     second_ = layout(p.a, p.transpose_a ? s.m : s.k, p.transpose_a ? s.k : s.m);
@@ -67,61 +78,60 @@ class Plan {
   bool supported() const { return supported_; }
 
   void run(const Gemm& p, const void* bias) {
-    if (bias) set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
-    CUBLAS_CHECK(blas_, functions_.Matmul(blas_.handle(), product_.get(), &p.alpha, p.b.data, first_.get(), p.a.data,
-                                          second_.get(), &p.beta, p.out.data, out_.get(), p.out.data, out_.get(),
-                                          &algorithm_, blas_.workspace(), CudaBlas::kWorkspaceBytes,
-                                          cuda_device(p.out).stream()));
+    if (bias) set(blas::kBiasPointer, bias);
+    CUBLAS_CHECK(blas_,
+                 functions_.Matmul(blas_.handle(), product_.get(), &p.alpha, p.b.data, first_.get(), p.a.data,
+                                   second_.get(), &p.beta, p.out.data, out_.get(), p.out.data, out_.get(), &algorithm_,
+                                   blas_.workspace(), CudaBlas::kWorkspaceBytes, cuda_device(p.out).stream()));
   }
 
  private:
   template <typename Handle>
-  using Owner = std::unique_ptr<std::remove_pointer_t<Handle>, cublasStatus_t (*)(Handle)>;
-  using Layout = Owner<cublasLtMatrixLayout_t>;
+  using Owner = std::unique_ptr<std::remove_pointer_t<Handle>, blas::Status (*)(Handle)>;
+  using Layout = Owner<blas::Layout>;
 
   template <typename T>
-  void set(cublasLtMatmulDescAttributes_t attribute, const T& value) {
+  void set(blas::ProductAttribute attribute, const T& value) {
     CUBLAS_CHECK(blas_, functions_.MatmulDescSetAttribute(product_.get(), attribute, &value, sizeof(value)));
   }
 
   // of `rows` by `columns` as cuBLASLt sees it
   Layout layout(const Tensor& x, int64_t rows, int64_t columns) {
-    cublasLtMatrixLayout_t result = nullptr;
+    blas::Layout result = nullptr;
     CUBLAS_CHECK(blas_, functions_.MatrixLayoutCreate(&result, cuda_type(x.dtype), uint64_t(rows), uint64_t(columns),
                                                       std::max(x.row_stride, rows)));
     return Layout(result, functions_.MatrixLayoutDestroy);
   }
 
   void choose(const Gemm& p) {
-    cublasLtMatmulPreference_t handle = nullptr;
+    blas::Preference handle = nullptr;
     CUBLAS_CHECK(blas_, functions_.MatmulPreferenceCreate(&handle));
-    const Owner<cublasLtMatmulPreference_t> preference(handle, functions_.MatmulPreferenceDestroy);
-    const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t attribute, auto value) {
+    const Owner<blas::Preference> preference(handle, functions_.MatmulPreferenceDestroy);
+    const auto prefer = [&](blas::PreferenceAttribute attribute, auto value) {
       CUBLAS_CHECK(blas_, functions_.MatmulPreferenceSetAttribute(handle, attribute, &value, sizeof(value)));
     };
-    prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, uint64_t(CudaBlas::kWorkspaceBytes));
+    prefer(blas::kMaxWorkspaceBytes, uint64_t(CudaBlas::kWorkspaceBytes));
     // of the split sums only the one in f32 and in a fixed order
-    prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, uint32_t(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
-    prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment(p.b.data));
-    prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment(p.a.data));
-    prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment(p.out.data));
-    prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment(p.out.data));
-    cublasLtMatmulHeuristicResult_t best = {};
+    prefer(blas::kReductionSchemeMask, uint32_t(blas::kReduceInComputeType));
+    prefer(blas::kMinAlignmentA, alignment(p.b.data));
+    prefer(blas::kMinAlignmentB, alignment(p.a.data));
+    prefer(blas::kMinAlignmentC, alignment(p.out.data));
+    prefer(blas::kMinAlignmentD, alignment(p.out.data));
+    blas::Choice best = {};
     int count = 0;
-    const cublasStatus_t status =
-        functions_.MatmulAlgoGetHeuristic(blas_.handle(), product_.get(), first_.get(), second_.get(), out_.get(), out_.get(),
-                                          handle, 1, &best, &count);
-    if (status != CUBLAS_STATUS_NOT_SUPPORTED) CUBLAS_CHECK(blas_, status);
-    supported_ = status == CUBLAS_STATUS_SUCCESS && count > 0 && best.state == CUBLAS_STATUS_SUCCESS;
-    algorithm_ = best.algo;
+    const blas::Status status = functions_.MatmulAlgoGetHeuristic(
+        blas_.handle(), product_.get(), first_.get(), second_.get(), out_.get(), out_.get(), handle, 1, &best, &count);
+    if (status != blas::kNotSupported) CUBLAS_CHECK(blas_, status);
+    supported_ = status == blas::kSuccess && count > 0 && best.state == blas::kSuccess;
+    algorithm_ = best.algorithm;
   }
 
   CudaBlas& blas_;
-  const CudaBlasFunctions& functions_;
-  Owner<cublasLtMatmulDesc_t> product_{nullptr, functions_.MatmulDescDestroy};
+  const blas::Functions& functions_;
+  Owner<blas::ProductDescription> product_{nullptr, functions_.MatmulDescDestroy};
   Layout first_{nullptr, functions_.MatrixLayoutDestroy}, second_{nullptr, functions_.MatrixLayoutDestroy},
       out_{nullptr, functions_.MatrixLayoutDestroy};
-  cublasLtMatmulAlgo_t algorithm_ = {};
+  blas::Algorithm algorithm_ = {};
   bool supported_ = false;
 };
 
@@ -201,8 +211,8 @@ void gemm(const Gemm& product) {
     p.beta = 1;
   }
   Plan& plan = plans.find(p, nullptr);
-  require(plan.supported(), "E_CUDA", p.out.device->describe(), ": cuBLASLt has no algorithm for out ", p.out, " of a ", p.a,
-          " and b ", p.b);
+  require(plan.supported(), "E_CUDA", p.out.device->describe(), ": cuBLASLt has no algorithm for out ", p.out, " of a ",
+          p.a, " and b ", p.b);
   plan.run(p, nullptr);
 }
 

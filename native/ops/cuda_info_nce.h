@@ -1,5 +1,5 @@
-// Kernels of the contrastive loss on CUDA. The loss looks at the scores from two sides: a query over all targets, and, when
-// it is symmetric, a target over all queries. What both need is one struct.
+// Kernels of the contrastive loss on CUDA. The loss looks at the scores from two sides: a query over all targets, and,
+// when it is symmetric, a target over all queries. What both need is one struct.
 #pragma once
 #include "core/cuda_kernel.h"
 
@@ -35,7 +35,8 @@ constexpr int kLossRows = kLossThreads / kWarp;  // rows of a block of column st
 __device__ inline void join(const LossSide& side, int64_t i, float top, double sum, double moment) {
   if (sum == 0) return;
   const float before = side.top[i], next = fmaxf(before, top);
-  const double keep = before == -INFINITY ? 0 : exp(double(before) - double(next)), add = exp(double(top) - double(next));
+  const double keep = before == -INFINITY ? 0 : exp(double(before) - double(next)),
+               add = exp(double(top) - double(next));
   side.sum[i] = side.sum[i] * keep + sum * add;
   side.moment[i] = side.moment[i] * keep + moment * add;
   side.top[i] = next;
@@ -61,7 +62,8 @@ static __global__ void mask_positives_kernel(ScoreTile tile, LossSide queries) {
 }
 
 // Ids of query i: ids[starts[i]] .. ids[starts[i + 1] - 1]. Ids below 0 match nothing.
-static __global__ void mask_ids_kernel(ScoreTile tile, const int32_t* starts, const int32_t* ids, const int32_t* target_ids) {
+static __global__ void mask_ids_kernel(ScoreTile tile, const int32_t* starts, const int32_t* ids,
+                                       const int32_t* target_ids) {
   const int64_t c = int64_t(blockIdx.x) * blockDim.x + threadIdx.x, r = blockIdx.y;
   if (c >= tile.columns) return;
   const int32_t id = target_ids[tile.first_column + c];
@@ -150,7 +152,8 @@ static __global__ void side_loss_kernel(LossSide side, const float* scores, floa
   double loss = 0, score_slope = 0, log_inverse = -INFINITY;  // log of the sum over p of 1 / (R_i + e^(s_ip))
   for (int32_t e = first; e < last; ++e) {
     // log(R + e^s) - s, and its derivative -R / (R + e^s)
-    const double score = scores[side.pairs[e]], pair_loss = softplus(log_rest - score), slope = share * expm1(-pair_loss);
+    const double score = scores[side.pairs[e]], pair_loss = softplus(log_rest - score),
+                 slope = share * expm1(-pair_loss);
     loss += pair_loss;
     log_inverse = softplus(log_inverse + score + pair_loss) - score - pair_loss;
     score_slope += slope * score;
@@ -159,7 +162,8 @@ static __global__ void side_loss_kernel(LossSide side, const float* scores, floa
   const double log_weight = first == last ? -INFINITY : log_inverse + log(share);
   side.log_weight[i] = float(log_weight);
   side.loss[i] = first == last ? 0 : loss / double(last - first);
-  side.score_slope[i] = score_slope + (side.sum[i] != 0 && first < last ? side.moment[i] * exp(log_weight + side.top[i]) : 0);
+  side.score_slope[i] =
+      score_slope + (side.sum[i] != 0 && first < last ? side.moment[i] * exp(log_weight + side.top[i]) : 0);
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -177,12 +181,13 @@ static __global__ void score_slopes_kernel(ScoreTile tile, const float* by_query
 }
 
 // dx_i += factor * sum over the entries of row i of slope * row of the other side: a block a row
-static __global__ void add_positives_kernel(float* dx, LossSide side, const float* slopes, const float* other, int64_t D,
-                                            float factor) {
+static __global__ void add_positives_kernel(float* dx, LossSide side, const float* slopes, const float* other,
+                                            int64_t D, float factor) {
   const int64_t i = blockIdx.x;
   for (int64_t d = threadIdx.x; d < D; d += kLossThreads) {
     float sum = 0;
-    for (int32_t e = side.starts[i]; e < side.starts[i + 1]; ++e) sum += slopes[side.pairs[e]] * other[side.others[e] * D + d];
+    for (int32_t e = side.starts[i]; e < side.starts[i + 1]; ++e)
+      sum += slopes[side.pairs[e]] * other[side.others[e] * D + d];
     dx[i * D + d] += factor * sum;
   }
 }

@@ -1,7 +1,7 @@
-// Tensor-core products of bf16 by warps: mma.sync m16n8k16, D (16, 8) += A (16, 16) · B (16, 8), summed in f32, and ldmatrix,
-// which brings 8 x 8 blocks of shared memory into the registers that it wants (PTX ISA, "Matrix fragments for mma.m16n8k16").
-// With g = lane / 4 and t = lane % 4 a lane holds of A the pairs of columns 2t and 2t + 8 of rows g and g + 8; of B the pairs of
-// rows 2t and 2t + 8 of column g; of D the pair of columns 2t of rows g and g + 8.
+// Tensor-core products of bf16 by warps: mma.sync m16n8k16, D (16, 8) += A (16, 16) · B (16, 8), summed in f32, and
+// ldmatrix, which brings 8 x 8 blocks of shared memory into the registers that it wants (PTX ISA, "Matrix fragments for
+// mma.m16n8k16"). With g = lane / 4 and t = lane % 4 a lane holds of A the pairs of columns 2t and 2t + 8 of rows g and
+// g + 8; of B the pairs of rows 2t and 2t + 8 of column g; of D the pair of columns 2t of rows g and g + 8.
 #pragma once
 #include "core/cuda_kernel.h"
 
@@ -11,7 +11,8 @@ namespace vlm2vec::cuda {
 
 __device__ inline void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t* b) {
   asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
+      "%3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
@@ -58,8 +59,8 @@ __device__ void load_a(uint32_t (&a)[4], const bf16* tile, int row, int column) 
   load_blocks(a, tile + (row + lane % 16) * kStride + column + lane / 16 * 8);
 }
 
-// B and the B of the next 8 columns, of a product with the tile's transpose: B's column n is the tile's row `row` + n, from
-// `column` on.
+// B and the B of the next 8 columns, of a product with the tile's transpose: B's column n is the tile's row `row` + n,
+// from `column` on.
 template <int kStride>
 __device__ void load_b_transposed(uint32_t (&b)[4], const bf16* tile, int row, int column) {
   const int lane = threadIdx.x % kWarp;
@@ -73,7 +74,8 @@ __device__ void load_b(uint32_t (&b)[4], const bf16* tile, int row, int column) 
   load_blocks_transposed(b, tile + (row + lane % 16) * kStride + column + lane / 16 * 8);
 }
 
-// The A fragment made of two neighbouring D fragments, rounded to bf16: what a lane holds of D is what it must hold of A.
+// The A fragment made of two neighbouring D fragments, rounded to bf16: what a lane holds of D is what it must hold of
+// A.
 __device__ inline void to_a(uint32_t (&a)[4], const float (&left)[4], const float (&right)[4]) {
   a[0] = pack_bf16(left[0], left[1]);
   a[1] = pack_bf16(left[2], left[3]);

@@ -1,14 +1,13 @@
-// The contrastive loss on CUDA. Pass 1 goes over tiles of scores (products by cuBLASLt) for the sums over the negatives;
-// pass 2 makes the tiles again, turns them into d loss / d s, and multiplies them into both gradients. Positives and masked
-// targets are -inf in the tiles; positives are then added exactly. Kernels: ops/cuda_info_nce.h.
-#include "ops/info_nce.h"
-
+// The contrastive loss on CUDA. Pass 1 goes over tiles of scores (products by cuBLASLt) for the sums over the
+// negatives; pass 2 makes the tiles again, turns them into d loss / d s, and multiplies them into both gradients.
+// Positives and masked targets are -inf in the tiles; positives are then added exactly. Kernels: ops/cuda_info_nce.h.
 #include <algorithm>
 #include <vector>
 
 #include "core/cuda_device.h"
 #include "ops/cuda_gemm.h"
 #include "ops/cuda_info_nce.h"
+#include "ops/info_nce.h"
 
 namespace vlm2vec::cuda {
 
@@ -47,10 +46,10 @@ class Loss {
     zero(dtargets);
     pass([&](const ScoreTile& tile) { gradients(tile, dqueries, dtargets); });
     const float factor = 1 / options_.temperature;
-    device_.launch(add_positives_kernel, dim3(unsigned(by_query_.count)), kLossThreads, 0, dqueries.as<float>(), by_query_,
-                   pair_slopes_, targets_.as<float>(), D, factor);
-    device_.launch(add_positives_kernel, dim3(unsigned(by_target_.count)), kLossThreads, 0, dtargets.as<float>(), by_target_,
-                   pair_slopes_, queries_.as<float>(), D, factor);
+    device_.launch(add_positives_kernel, dim3(unsigned(by_query_.count)), kLossThreads, 0, dqueries.as<float>(),
+                   by_query_, pair_slopes_, targets_.as<float>(), D, factor);
+    device_.launch(add_positives_kernel, dim3(unsigned(by_target_.count)), kLossThreads, 0, dtargets.as<float>(),
+                   by_target_, pair_slopes_, queries_.as<float>(), D, factor);
     return result;
   }
 
@@ -118,10 +117,12 @@ class Loss {
     for (int64_t r = 0; r < B; r += kTileRows)
       for (int64_t c = 0; c < N; c += kTileColumns) {
         const ScoreTile tile = {tile_.as<float>(), r, std::min(kTileRows, B - r), c, std::min(kTileColumns, N - c)};
-        gemm({matrix(tile), queries_.slice(r, tile.rows), targets_.slice(c, tile.columns), false, true, 1 / options_.temperature});
+        gemm({matrix(tile), queries_.slice(r, tile.rows), targets_.slice(c, tile.columns), false, true,
+              1 / options_.temperature});
         device_.launch(mask_positives_kernel, blocks_of(tile.rows, kLossThreads), kLossThreads, 0, tile, by_query_);
         if (target_ids_)
-          device_.launch(mask_ids_kernel, elements(tile), kLossThreads, 0, tile, query_id_starts_, query_ids_, target_ids_);
+          device_.launch(mask_ids_kernel, elements(tile), kLossThreads, 0, tile, query_id_starts_, query_ids_,
+                         target_ids_);
         f(tile);
       }
   }
@@ -132,7 +133,8 @@ class Loss {
   }
 
   void statistics(const ScoreTile& tile) {
-    device_.launch(row_statistics_kernel, dim3(unsigned(tile.rows)), kLossThreads, kLossWarps * sizeof(double), tile, by_query_);
+    device_.launch(row_statistics_kernel, dim3(unsigned(tile.rows)), kLossThreads, kLossWarps * sizeof(double), tile,
+                   by_query_);
     if (options_.symmetric)
       device_.launch(column_statistics_kernel, blocks_of(tile.columns, kWarp), kLossThreads,
                      kLossThreads * (2 * sizeof(double) + sizeof(float)), tile, by_target_);
@@ -143,13 +145,16 @@ class Loss {
                    options_.symmetric ? by_target_.log_weight : nullptr);
     const float factor = 1 / options_.temperature;
     const Tensor slopes = matrix(tile);
-    gemm({dqueries.slice(tile.first_row, tile.rows), slopes, targets_.slice(tile.first_column, tile.columns), false, false, factor, 1});
-    gemm({dtargets.slice(tile.first_column, tile.columns), slopes, queries_.slice(tile.first_row, tile.rows), true, false, factor, 1});
+    gemm({dqueries.slice(tile.first_row, tile.rows), slopes, targets_.slice(tile.first_column, tile.columns), false,
+          false, factor, 1});
+    gemm({dtargets.slice(tile.first_column, tile.columns), slopes, queries_.slice(tile.first_row, tile.rows), true,
+          false, factor, 1});
   }
 
   // Adds a side's part to the result, row by row in f64.
   void finish_side(const LossSide& side, bool add, InfoNceResult& result) {
-    device_.launch(side_loss_kernel, blocks_of(side.count, kLossThreads), kLossThreads, 0, side, pair_scores_, pair_slopes_, add);
+    device_.launch(side_loss_kernel, blocks_of(side.count, kLossThreads), kLossThreads, 0, side, pair_scores_,
+                   pair_slopes_, add);
     std::vector<double> loss(size_t(side.count)), score_slope(loss.size());
     device_.to_host(loss.data(), side.loss, loss.size() * sizeof(double));
     device_.to_host(score_slope.data(), side.score_slope, loss.size() * sizeof(double));

@@ -1,8 +1,7 @@
 // The products of a linear layer on CUDA, by cuBLASLt from the weight as it lies; dbias by ops/cuda_column_sum.h.
-#include "ops/matmul.h"
-
 #include "ops/cuda_column_sum.h"
 #include "ops/cuda_gemm.h"
+#include "ops/matmul.h"
 
 namespace vlm2vec::cuda {
 
@@ -33,7 +32,8 @@ void matmul_backward_weight(Tensor dweight, Tensor dbias, Tensor dout, Tensor x)
   if (!dbias) return;
   with_type(dout.dtype, [&](auto zero) {
     using T = decltype(zero);
-    column_sum(cuda_device(dout), dbias.as<float>(), Element<T>{dout.as<T>(), dout.shape[1]}, dout.rows(), dout.shape[1]);
+    column_sum(cuda_device(dout), dbias.as<float>(), Element<T>{dout.as<T>(), dout.shape[1]}, dout.rows(),
+               dout.shape[1]);
   });
 }
 

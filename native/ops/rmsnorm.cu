@@ -1,7 +1,6 @@
 // RMSNorm on CUDA: a warp a row, which reads it twice (the second time from cache); dweight by ops/cuda_column_sum.h.
-#include "ops/rmsnorm.h"
-
 #include "ops/cuda_column_sum.h"
+#include "ops/rmsnorm.h"
 
 namespace vlm2vec::cuda {
 
@@ -101,8 +100,9 @@ void rmsnorm_backward(Tensor dx, Tensor dweight, Tensor dout, Tensor x, Tensor w
       device.launch(rmsnorm_backward_kernel<Dout, In>, blocks(sizes.rows), kThreads, 0, matrix<float>(dx),
                     matrix<Dout>(dout), matrix<In>(x), weight.as<float>(), rstd.as<float>(), sizes);
       if (dweight)
-        column_sum(device, dweight.as<float>(), ScaledProduct<Dout, In>{matrix<Dout>(dout), matrix<In>(x), rstd.as<float>()},
-                   sizes.rows, sizes.columns);
+        column_sum(device, dweight.as<float>(),
+                   ScaledProduct<Dout, In>{matrix<Dout>(dout), matrix<In>(x), rstd.as<float>()}, sizes.rows,
+                   sizes.columns);
     });
   });
 }

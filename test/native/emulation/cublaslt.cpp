@@ -1,48 +1,51 @@
-// The emulated cuBLASLt: column-major products by the definition, with the library's rules on sizes, types and alignment.
+// The emulated cuBLASLt: column-major products by the definition, with the library's rules on sizes, types and
+// alignment.
 #include "core/cuda_blas.h"
 
-struct EmulatedHandle {};
-struct EmulatedDesc {
-  cublasOperation_t a = CUBLAS_OP_N, b = CUBLAS_OP_N;
-  cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_DEFAULT;
+namespace vlm2vec::blas {
+
+struct HandleContents {};
+struct ProductContents {
+  Operation a = kAsItLies, b = kAsItLies;
+  Epilogue epilogue = kEpilogueDefault;
   const void* bias = nullptr;
 };
-struct EmulatedLayout {
+struct LayoutContents {
   cudaDataType_t type;
   int64_t rows, columns, stride;
 };
-struct EmulatedPreference {
+struct PreferenceContents {
   uint32_t alignment[4] = {256, 256, 256, 256};
 };
 
 namespace {
-
-using vlm2vec::bf16;
 
 float load(const void* data, cudaDataType_t type, int64_t i) {
   return type == CUDA_R_16BF ? to_float(static_cast<const bf16*>(data)[i]) : static_cast<const float*>(data)[i];
 }
 
 void store(void* data, cudaDataType_t type, int64_t i, float value) {
-  if (type == CUDA_R_16BF) static_cast<bf16*>(data)[i] = vlm2vec::to_bf16(value);
-  else static_cast<float*>(data)[i] = value;
+  if (type == CUDA_R_16BF)
+    static_cast<bf16*>(data)[i] = to_bf16(value);
+  else
+    static_cast<float*>(data)[i] = value;
 }
 
 // op(x)(row, column), x column-major
-float element(const void* data, const EmulatedLayout& x, cublasOperation_t op, int64_t row, int64_t column) {
-  return load(data, x.type, op == CUBLAS_OP_N ? column * x.stride + row : row * x.stride + column);
+float element(const void* data, const LayoutContents& x, Operation op, int64_t row, int64_t column) {
+  return load(data, x.type, op == kAsItLies ? column * x.stride + row : row * x.stride + column);
 }
 
-bool fits(const EmulatedDesc& p, const EmulatedLayout& a, const EmulatedLayout& b, const EmulatedLayout& d) {
-  const int64_t a_rows = p.a == CUBLAS_OP_N ? a.rows : a.columns, a_columns = p.a == CUBLAS_OP_N ? a.columns : a.rows;
-  const int64_t b_rows = p.b == CUBLAS_OP_N ? b.rows : b.columns, b_columns = p.b == CUBLAS_OP_N ? b.columns : b.rows;
+bool fits(const ProductContents& p, const LayoutContents& a, const LayoutContents& b, const LayoutContents& d) {
+  const int64_t a_rows = p.a == kAsItLies ? a.rows : a.columns, a_columns = p.a == kAsItLies ? a.columns : a.rows;
+  const int64_t b_rows = p.b == kAsItLies ? b.rows : b.columns, b_columns = p.b == kAsItLies ? b.columns : b.rows;
   return a_rows == d.rows && b_columns == d.columns && a_columns == b_rows && a.type == b.type && a_columns > 0;
 }
 
 template <typename T>
-cublasStatus_t destroy(T* handle) {
+Status drop(T* handle) {
   delete handle;
-  return CUBLAS_STATUS_SUCCESS;
+  return kSuccess;
 }
 
 template <typename T>
@@ -52,76 +55,65 @@ bool take(T& to, const void* value, size_t bytes) {
   return true;
 }
 
-}  // namespace
-
-cublasStatus_t cublasLtCreate(cublasLtHandle_t* handle) { return *handle = new EmulatedHandle, CUBLAS_STATUS_SUCCESS; }
-cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle) { return destroy(handle); }
-const char* cublasLtGetStatusName(cublasStatus_t status) {
-  return status == CUBLAS_STATUS_NOT_SUPPORTED ? "CUBLAS_STATUS_NOT_SUPPORTED" : "CUBLAS_STATUS_INVALID_VALUE";
+Status create(Handle* handle) { return *handle = new HandleContents, kSuccess; }
+Status destroy(Handle handle) { return drop(handle); }
+const char* get_status_name(Status status) {
+  return status == kNotSupported ? "CUBLAS_STATUS_NOT_SUPPORTED" : "CUBLAS_STATUS_INVALID_VALUE";
 }
-cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t* p, cublasComputeType_t, cudaDataType_t) {
-  return *p = new EmulatedDesc, CUBLAS_STATUS_SUCCESS;
+Status matmul_desc_create(ProductDescription* p, ComputeType, cudaDataType_t) {
+  return *p = new ProductContents, kSuccess;
 }
-cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t p) { return destroy(p); }
-cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t p, cublasLtMatmulDescAttributes_t attribute,
-                                              const void* value, size_t bytes) {
-  const bool taken = attribute == CUBLASLT_MATMUL_DESC_TRANSA         ? take(p->a, value, bytes)
-                     : attribute == CUBLASLT_MATMUL_DESC_TRANSB       ? take(p->b, value, bytes)
-                     : attribute == CUBLASLT_MATMUL_DESC_EPILOGUE     ? take(p->epilogue, value, bytes)
-                     : attribute == CUBLASLT_MATMUL_DESC_BIAS_POINTER ? take(p->bias, value, bytes)
-                                                                      : false;
-  return taken ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;
+Status matmul_desc_destroy(ProductDescription p) { return drop(p); }
+Status matmul_desc_set_attribute(ProductDescription p, ProductAttribute attribute, const void* value, size_t bytes) {
+  const bool taken = attribute == kTransposeA    ? take(p->a, value, bytes)
+                     : attribute == kTransposeB  ? take(p->b, value, bytes)
+                     : attribute == kEpilogue    ? take(p->epilogue, value, bytes)
+                     : attribute == kBiasPointer ? take(p->bias, value, bytes)
+                                                 : false;
+  return taken ? kSuccess : kInvalidValue;
 }
-cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t* x, cudaDataType_t type, uint64_t rows, uint64_t columns,
-                                          int64_t stride) {
-  if (rows == 0 || columns == 0 || stride < int64_t(rows)) return CUBLAS_STATUS_INVALID_VALUE;
-  *x = new EmulatedLayout{type, int64_t(rows), int64_t(columns), stride};
-  return CUBLAS_STATUS_SUCCESS;
+Status matrix_layout_create(Layout* x, cudaDataType_t type, uint64_t rows, uint64_t columns, int64_t stride) {
+  if (rows == 0 || columns == 0 || stride < int64_t(rows)) return kInvalidValue;
+  *x = new LayoutContents{type, int64_t(rows), int64_t(columns), stride};
+  return kSuccess;
 }
-cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t x) { return destroy(x); }
-cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t* preference) {
-  return *preference = new EmulatedPreference, CUBLAS_STATUS_SUCCESS;
-}
-cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t preference) { return destroy(preference); }
-cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t preference,
-                                                    cublasLtMatmulPreferenceAttributes_t attribute, const void* value,
-                                                    size_t bytes) {
+Status matrix_layout_destroy(Layout x) { return drop(x); }
+Status matmul_preference_create(Preference* preference) { return *preference = new PreferenceContents, kSuccess; }
+Status matmul_preference_destroy(Preference preference) { return drop(preference); }
+Status matmul_preference_set_attribute(Preference preference, PreferenceAttribute attribute, const void* value,
+                                       size_t bytes) {
   uint64_t size;
   uint32_t mask;
-  const int matrix = attribute - CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES;
-  const bool taken = attribute == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES     ? take(size, value, bytes)
-                     : attribute == CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK ? take(mask, value, bytes)
-                     : matrix >= 0 && matrix < 4 ? take(preference->alignment[matrix], value, bytes)
-                                                 : false;
-  return taken ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;
+  const int matrix = attribute - kMinAlignmentA;
+  const bool taken = attribute == kMaxWorkspaceBytes     ? take(size, value, bytes)
+                     : attribute == kReductionSchemeMask ? take(mask, value, bytes)
+                     : matrix >= 0 && matrix < 4         ? take(preference->alignment[matrix], value, bytes)
+                                                         : false;
+  return taken ? kSuccess : kInvalidValue;
 }
 
-cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t p, cublasLtMatrixLayout_t a,
-                                              cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t, cublasLtMatrixLayout_t d,
-                                              cublasLtMatmulPreference_t preference, int wanted,
-                                              cublasLtMatmulHeuristicResult_t* best, int* found) {
+Status matmul_algo_get_heuristic(Handle, ProductDescription p, Layout a, Layout b, Layout, Layout d,
+                                 Preference preference, int wanted, Choice* best, int* found) {
   *found = 0;
-  if (wanted < 1 || !fits(*p, *a, *b, *d)) return CUBLAS_STATUS_INVALID_VALUE;
+  if (wanted < 1 || !fits(*p, *a, *b, *d)) return kInvalidValue;
   // the library refuses a fused bias for some narrow shapes; which ones is its secret
-  if (p->epilogue == CUBLASLT_EPILOGUE_BIAS && (d->rows == 1 || !p->bias)) return CUBLAS_STATUS_NOT_SUPPORTED;
+  if (p->epilogue == kEpilogueBias && (d->rows == 1 || !p->bias)) return kNotSupported;
   *best = {};
-  for (int i = 0; i < 4; ++i) best->algo.data[i] = preference->alignment[i];
+  for (int i = 0; i < 4; ++i) best->algorithm.data[i] = preference->alignment[i];
   *found = 1;
-  return CUBLAS_STATUS_SUCCESS;
+  return kSuccess;
 }
 
-cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t p, const void* alpha, const void* a,
-                              cublasLtMatrixLayout_t a_layout, const void* b, cublasLtMatrixLayout_t b_layout,
-                              const void* beta, const void* c, cublasLtMatrixLayout_t c_layout, void* d,
-                              cublasLtMatrixLayout_t d_layout, const cublasLtMatmulAlgo_t* algorithm, void* workspace,
-                              size_t, cudaStream_t stream) {
+Status matmul(Handle, ProductDescription p, const void* alpha, const void* a, Layout a_layout, const void* b,
+              Layout b_layout, const void* beta, const void* c, Layout c_layout, void* d, Layout d_layout,
+              const Algorithm* algorithm, void* workspace, size_t, cudaStream_t stream) {
   const void* places[] = {a, b, c, d};
   for (int i = 0; i < 4; ++i)
-    if (reinterpret_cast<uintptr_t>(places[i]) % algorithm->data[i] != 0) return CUBLAS_STATUS_INVALID_VALUE;
-  if (!workspace || !stream || c != d || c_layout != d_layout) return CUBLAS_STATUS_INVALID_VALUE;
-  const bool with_bias = p->epilogue == CUBLASLT_EPILOGUE_BIAS;
-  if (with_bias && reinterpret_cast<uintptr_t>(p->bias) % 16 != 0) return CUBLAS_STATUS_INVALID_VALUE;
-  const int64_t depth = p->a == CUBLAS_OP_N ? a_layout->columns : a_layout->rows;
+    if (reinterpret_cast<uintptr_t>(places[i]) % algorithm->data[i] != 0) return kInvalidValue;
+  if (!workspace || !stream || c != d || c_layout != d_layout) return kInvalidValue;
+  const bool with_bias = p->epilogue == kEpilogueBias;
+  if (with_bias && reinterpret_cast<uintptr_t>(p->bias) % 16 != 0) return kInvalidValue;
+  const int64_t depth = p->a == kAsItLies ? a_layout->columns : a_layout->rows;
   const float scale = *static_cast<const float*>(alpha), keep = *static_cast<const float*>(beta);
   for (int64_t column = 0; column < d_layout->columns; ++column)
     for (int64_t row = 0; row < d_layout->rows; ++row) {
@@ -134,25 +126,31 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t p, const vo
       if (with_bias) value += load(p->bias, d_layout->type, row);
       store(d, d_layout->type, place, value);
     }
-  return CUBLAS_STATUS_SUCCESS;
+  return kSuccess;
 }
+
+}  // namespace
+
+}  // namespace vlm2vec::blas
 
 namespace vlm2vec {
 
-const CudaBlasFunctions& cuda_blas_functions() {
-  static const CudaBlasFunctions functions = {cublasLtCreate,
-                                              cublasLtDestroy,
-                                              cublasLtGetStatusName,
-                                              cublasLtMatmulDescCreate,
-                                              cublasLtMatmulDescDestroy,
-                                              cublasLtMatmulDescSetAttribute,
-                                              cublasLtMatrixLayoutCreate,
-                                              cublasLtMatrixLayoutDestroy,
-                                              cublasLtMatmulPreferenceCreate,
-                                              cublasLtMatmulPreferenceDestroy,
-                                              cublasLtMatmulPreferenceSetAttribute,
-                                              cublasLtMatmulAlgoGetHeuristic,
-                                              cublasLtMatmul};
+const blas::Functions& cuda_blas_functions() {
+  static const blas::Functions functions = {
+      blas::create,
+      blas::destroy,
+      blas::get_status_name,
+      blas::matmul_desc_create,
+      blas::matmul_desc_destroy,
+      blas::matmul_desc_set_attribute,
+      blas::matrix_layout_create,
+      blas::matrix_layout_destroy,
+      blas::matmul_preference_create,
+      blas::matmul_preference_destroy,
+      blas::matmul_preference_set_attribute,
+      blas::matmul_algo_get_heuristic,
+      blas::matmul,
+  };
   return functions;
 }
 

@@ -1,5 +1,5 @@
-// Stands in for CUDA's header where the tests compile .cu files as C++: kernels then run on the CPU, thread by thread, so
-// that their indexing, barriers and tensor-core fragments are tested on machines without a GPU. engine.cpp says how.
+// Stands in for CUDA's header where the tests compile .cu files as C++: kernels then run on the CPU, thread by thread,
+// so that their indexing, barriers and tensor-core fragments are tested on machines without a GPU. engine.cpp says how.
 // Only what the CUDA backend uses is here.
 #pragma once
 #include <cmath>
@@ -82,6 +82,7 @@ enum cudaError_t {
   cudaErrorNotReady = 600,
   cudaErrorIllegalAddress = 700
 };
+enum cudaDataType_t { CUDA_R_32F = 0, CUDA_R_16BF = 14 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 constexpr unsigned cudaStreamNonBlocking = 1;
@@ -118,9 +119,11 @@ struct cudaLaunchConfig_t {
   cudaStream_t stream = nullptr;
 };
 
-cudaError_t emulated_launch(const cudaLaunchConfig_t& config, const void* function, const std::function<void()>& thread);
+cudaError_t emulated_launch(const cudaLaunchConfig_t& config, const void* function,
+                            const std::function<void()>& thread);
 
 template <typename... Parameters>
-cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...), Parameters... arguments) {
+cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
+                               Parameters... arguments) {
   return emulated_launch(*config, reinterpret_cast<const void*>(kernel), [&] { kernel(arguments...); });
 }

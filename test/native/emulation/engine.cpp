@@ -1,7 +1,7 @@
-// Runs a kernel on the CPU. The threads of a block are coroutines of one thread: each runs until it waits at a barrier or
-// at an exchange within its warp, and goes on when all that have to be there have come. Their order changes from round to
-// round, and shared memory holds NaN at first, so that a missing barrier shows; a barrier that some threads never reach, and
-// a write behind the shared memory that was asked for, end the process with a message.
+// Runs a kernel on the CPU. The threads of a block are coroutines of one thread: each runs until it waits at a barrier
+// or at an exchange within its warp, and goes on when all that have to be there have come. Their order changes from
+// round to round, and shared memory holds NaN at first, so that a missing barrier shows; a barrier that some threads
+// never reach, and a write behind the shared memory that was asked for, end the process with a message.
 #include <setjmp.h>
 #include <ucontext.h>
 

@@ -1,4 +1,5 @@
-// The emulated tensor-core instructions: what each lane holds is that of the PTX ISA's figures for mma.m16n8k16 and ldmatrix.
+// The emulated tensor-core instructions: what each lane holds is that of the PTX ISA's figures for mma.m16n8k16 and
+// ldmatrix.
 #include "ops/cuda_mma.h"
 
 namespace vlm2vec::cuda {
@@ -16,7 +17,8 @@ const Fragments& of_lane(const uint8_t* posted, int lane) {
   return *reinterpret_cast<const Fragments*>(posted + size_t(lane) * emulation::kPostBytes);
 }
 
-// "row = groupID for a_i where 0 <= i < 2 or 4 <= i < 6, else groupID + 8; col = threadID_in_group * 2 + (i & 1), + 8 for i >= 4"
+// "row = groupID for a_i where 0 <= i < 2 or 4 <= i < 6, else groupID + 8; col = threadID_in_group * 2 + (i & 1), + 8
+// for i >= 4"
 float element_a(const uint8_t* posted, int row, int column) {
   const Fragments& f = of_lane(posted, row % 8 * 4 + column % 8 / 2);
   return half(f.a[row / 8 + column / 8 * 2], column % 2);
@@ -46,7 +48,8 @@ void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t* b) {
 namespace {
 
 void load(uint32_t (&to)[4], const bf16* row, bool transposed) {
-  if (reinterpret_cast<uintptr_t>(row) % 16 != 0) emulation::stop("ldmatrix from an address that is not a multiple of 16");
+  if (reinterpret_cast<uintptr_t>(row) % 16 != 0)
+    emulation::stop("ldmatrix from an address that is not a multiple of 16");
   const uint8_t* posted = emulation::exchange(&row, sizeof(row));
   const int lane = int(threadIdx.x % 32);
   for (int block = 0; block < 4; ++block) {

@@ -29,7 +29,9 @@ std::map<const void*, size_t>& allowed() {
 const char* cudaGetErrorName(cudaError_t status) {
   return status == cudaErrorInvalidValue ? "cudaErrorInvalidValue" : "cudaError";
 }
-const char* cudaGetErrorString(cudaError_t status) { return status == cudaErrorInvalidValue ? "invalid argument" : "error"; }
+const char* cudaGetErrorString(cudaError_t status) {
+  return status == cudaErrorInvalidValue ? "invalid argument" : "error";
+}
 cudaError_t cudaGetLastError() {
   const cudaError_t status = last;
   last = cudaSuccess;
@@ -71,11 +73,13 @@ cudaError_t cudaFuncSetAttribute(const void* function, cudaFuncAttribute, int va
   return cudaSuccess;
 }
 
-cudaError_t emulated_launch(const cudaLaunchConfig_t& config, const void* function, const std::function<void()>& thread) {
+cudaError_t emulated_launch(const cudaLaunchConfig_t& config, const void* function,
+                            const std::function<void()>& thread) {
   const size_t shared = config.dynamicSmemBytes;
   const bool fits = shared <= kPlainSharedBytes || (allowed().count(function) && shared <= allowed()[function]);
-  const bool grid = config.gridDim.x > 0 && config.gridDim.y > 0 && config.gridDim.z > 0 && config.gridDim.x < (1u << 31) &&
-                    config.gridDim.y <= kMostBlocksYZ && config.gridDim.z <= kMostBlocksYZ;
+  const bool grid = config.gridDim.x > 0 && config.gridDim.y > 0 && config.gridDim.z > 0 &&
+                    config.gridDim.x < (1u << 31) && config.gridDim.y <= kMostBlocksYZ &&
+                    config.gridDim.z <= kMostBlocksYZ;
   if (!fits || !grid || config.blockDim.x > 1024) return result(cudaErrorInvalidValue);
   emulation::run_grid(config.gridDim, config.blockDim, shared, thread);
   return cudaSuccess;
