@@ -46,6 +46,13 @@ const pattern: Check<Record<string, number>> = {
   }
 }
 
+/** A list of suffixes, or one regular expression. In flags: names separated by commas, or anything else as an expression. */
+const targetModules: Check<string | string[]> = {
+  ...either(string, list(string)),
+  flag: 'array',
+  fromText: (text) => (/^[\w.]+(,[\w.]+)*$/.test(text) ? text.split(',') : text)
+}
+
 /** YAML reads `never` as text, but people also write `false`. */
 const resume: Check<'auto' | 'never'> = {
   ...oneOf('auto', 'never'),
@@ -78,8 +85,8 @@ export const trainOptions = {
     dora: option(boolean, false, 'lora: also train the magnitude of each output (DoRA)'),
     rslora: option(boolean, false, 'lora: scale by alpha / sqrt(rank)'),
     target_modules: option(
-      either(string, list(string)),
-      ['q_proj', 'k_proj', 'v_proj', 'o_proj'] as string | string[],
+      targetModules,
+      ['q_proj', 'k_proj', 'v_proj', 'o_proj'],
       'lora: suffixes of the names of adapted linear modules; one text is a regular expression for the whole name'
     ),
     rank_pattern: option(pattern, {}, 'lora: ranks of single modules'),
