@@ -87,13 +87,13 @@ const Cases cases(
                    expect(!all_finite(t.raw(DType::F16, {3}, infinite)), "-inf in f16 was missed");
                    expect(all_finite(t.output(DType::F32, {0})), "nothing is finite");
                    for (DType type : {DType::F32, DType::BF16})
-                     for (int64_t place : {0, 15, 16, 20000, 40000, 40002}) {
-                       Numbers numbers(40003, 3e38);
-                       expect(all_finite(t.values(type, {40003}, numbers)), "large numbers are finite");
+                     for (int64_t place : {0, 15, 16, 20002}) {
+                       Numbers numbers(20003, 3e38);
+                       expect(all_finite(t.values(type, {20003}, numbers)), "large numbers are finite");
                        for (double bad : {double(NAN), double(INFINITY), -double(INFINITY)}) {
                          numbers[size_t(place)] = bad;
                          Tensors own(t.device());
-                         expect(!all_finite(own.values(type, {40003}, numbers)), bad, " at ", place, " was missed");
+                         expect(!all_finite(own.values(type, {20003}, numbers)), bad, " at ", place, " was missed");
                        }
                      }
                  }},
