@@ -1,5 +1,6 @@
 /** The public API. */
-export { Embedder, type EmbedderOptions, type StreamOptions, type Vectors } from './model/embedder.js'
+export { Embedder, type StreamOptions, type Vectors } from './model/embedder.js'
+export type { EmbedderOptions } from './model/embedder-parts.js'
 export { train, type TrainEvent, type TrainRun } from './train/train.js'
 export type { TrainConfig } from './train/options.js'
 export { evaluate, type Evaluation, type EvaluateRun } from './evaluate/evaluate.js'

@@ -1,37 +1,14 @@
 /** Items to vectors with a loaded model. */
 import { availableParallelism } from 'node:os'
 import { readItem, type Item } from '../data/item.js'
-import { tensorNames } from '../data/safetensors.js'
-import { resolveDevice } from '../device.js'
 import { Vlm2VecError } from '../errors.js'
-import { native, type DType, type EmbedResult, type MemoryUse, type NativeModel } from '../native.js'
+import type { DType, EmbedResult, MemoryUse, NativeModel } from '../native.js'
 import { packBatch } from '../preprocess/batch.js'
 import type { PreparedItem } from '../preprocess/prepared.js'
-import { Processor } from '../preprocess/processor.js'
-import type { ProcessorOptions } from '../preprocess/settings.js'
-import { adapterTargets, readAdapterConfig } from './adapter.js'
-import { readModelConfig, type ModelConfig } from './config.js'
-import { findModel, type ModelFiles } from './directory.js'
-import { treeOf } from './module-tree.js'
+import type { Processor } from '../preprocess/processor.js'
+import type { ModelFiles } from './directory.js'
+import { DEFAULT_BATCH_TOKENS, loadParts, type EmbedderOptions, type EmbedderParts } from './embedder-parts.js'
 import { computeBatches, mapOrdered } from './pipeline.js'
-import { readPreset } from './preset.js'
-
-export interface EmbedderOptions extends Omit<ProcessorOptions, 'adapterDirectory'> {
-  /** 'auto', 'cpu', 'cuda' or 'cuda:N' */
-  device?: string
-  /** CPU threads; 0: one a core */
-  threads?: number
-  /** number type of computing; default f32 */
-  dtype?: DType
-  /** PEFT directory */
-  adapter?: string | null | undefined
-  /** keep the first N numbers of each vector and normalise again */
-  dimension?: number | null | undefined
-  /** tokens that are computed with at a time; speed and memory, never the result */
-  batchTokens?: number
-  /** folder that relative paths of pictures start from; default: the working directory */
-  imageRoot?: string
-}
 
 export interface Vectors {
   /** row-major (count, dimension) unit vectors */
@@ -58,11 +35,12 @@ export interface EmbeddedItem {
   error?: Vlm2VecError
 }
 
+/** Items in preparation at a time: enough for all cores, but each may hold tens of megabytes of patches. */
+const PREPARED_AHEAD = Math.min(32, 4 * availableParallelism())
+
 export interface StreamOptions {
   signal?: AbortSignal | undefined
 }
-
-export const DEFAULT_BATCH_TOKENS = 4096
 
 /**
  * A model that embeds. Several may live in one process, also in worker threads; calls on one run in order.
@@ -75,17 +53,16 @@ export class Embedder implements AsyncDisposable {
   readonly #model: NativeModel
   readonly #options: { batchTokens: number; imageRoot: string }
   #closed = false
+  readonly files: ModelFiles
+  readonly processor: Processor
   /** numbers a vector */
   readonly dimension: number
 
-  private constructor(
-    model: NativeModel,
-    readonly files: ModelFiles,
-    readonly processor: Processor,
-    { options, dimension }: { options: EmbedderOptions; dimension: number }
-  ) {
+  private constructor({ model, files, processor, dimension }: EmbedderParts, options: EmbedderOptions) {
     this.#model = model
     this.#options = { batchTokens: options.batchTokens ?? DEFAULT_BATCH_TOKENS, imageRoot: options.imageRoot ?? '.' }
+    this.files = files
+    this.processor = processor
     this.dimension = dimension
   }
 
@@ -95,32 +72,7 @@ export class Embedder implements AsyncDisposable {
    * @throws E_OPTION, E_MODEL (directory, config, tokenizer, adapter), E_CHECKPOINT (weights), E_NATIVE_MISSING, E_CUDA
    */
   static async load(directoryOrId: string, options: EmbedderOptions = {}): Promise<Embedder> {
-    const device = resolveDevice(options.device ?? 'auto')
-    checkCount('threads', options.threads ?? 0, 0)
-    checkCount('batchTokens', options.batchTokens ?? DEFAULT_BATCH_TOKENS, 1)
-    const files = await findModel(directoryOrId, options.adapter)
-    const config = await readModelConfig(files.directory)
-    const dimension = options.dimension ?? (await rememberedDimension(files)) ?? config.text.hiddenSize
-    checkCount('dimension', dimension, 1, config.text.hiddenSize)
-    const loading = native().loadModel({
-      config,
-      files: files.weights,
-      dtype: options.dtype ?? 'f32',
-      device,
-      threads: options.threads ?? 0,
-      ...(files.adapter && (await adapterOptions(files.adapter, config)))
-    })
-    // the tokenizer loads while the addon reads the weights
-    const [processor, model] = await Promise.allSettled([
-      Processor.load(files.directory, processorOptions(options, files)),
-      loading
-    ])
-    if (processor.status === 'rejected') {
-      if (model.status === 'fulfilled') await model.value.close()
-      throw processor.reason
-    }
-    if (model.status === 'rejected') throw model.reason
-    return new Embedder(model.value, files, processor.value, { options, dimension })
+    return new Embedder(await loadParts(directoryOrId, options), options)
   }
 
   /** All items at once: (count, dimension) unit vectors, rows in order. E_DATA, E_IMAGE: an item that cannot be embedded. */
@@ -156,7 +108,7 @@ export class Embedder implements AsyncDisposable {
         throw error
       }
     }
-    const attempts = mapOrdered(items, prepare, 4 * availableParallelism())
+    const attempts = mapOrdered(items, prepare, PREPARED_AHEAD)
     const batches = computeBatches(attempts, {
       sizeOf: ({ prepared }) => prepared?.tokens.length ?? 0,
       limit: this.#options.batchTokens,
@@ -235,23 +187,6 @@ export function truncated(vector: Float32Array, dimension: number): Float32Array
   return norm > 0 ? kept.map((value) => value / norm) : kept
 }
 
-function processorOptions(options: EmbedderOptions, { adapter }: ModelFiles): ProcessorOptions {
-  const { prompt, positions, minPixels, maxPixels, maxLength, pixelLimit, instruction } = options
-  const given = { prompt, positions, minPixels, maxPixels, maxLength, pixelLimit, instruction }
-  return { ...given, adapterDirectory: adapter?.directory }
-}
-
-async function rememberedDimension({ directory, adapter }: ModelFiles): Promise<number | undefined> {
-  return (adapter && (await readPreset(adapter.directory))?.dimension) ?? (await readPreset(directory))?.dimension
-}
-
-/** What the addon needs to know to apply an adapter. */
-export async function adapterOptions(adapter: NonNullable<ModelFiles['adapter']>, config: ModelConfig) {
-  const tree = treeOf(await tensorNames(adapter.weights))
-  const { modules } = adapterTargets(await readAdapterConfig(adapter), native().linearModules(config), tree)
-  return { adapters: modules, adapterFile: adapter.weights }
-}
-
 /** Errors that are about one item, so that others can still be embedded. */
 function isAboutItem(error: unknown): error is Vlm2VecError {
   return error instanceof Vlm2VecError && (error.code === 'E_DATA' || error.code === 'E_IMAGE')
@@ -271,10 +206,4 @@ function requireRunning(signal: AbortSignal | undefined): void {
   throw reason instanceof Vlm2VecError
     ? reason
     : new Vlm2VecError('E_ABORTED', 'Embedding was stopped.', { cause: reason })
-}
-
-function checkCount(name: string, value: number, least: number, most = Number.MAX_SAFE_INTEGER): void {
-  if (Number.isSafeInteger(value) && value >= least && value <= most) return
-  const range = most === Number.MAX_SAFE_INTEGER ? `of at least ${least}` : `from ${least} to ${most}`
-  throw new Vlm2VecError('E_OPTION', `Expected a whole number ${range} for "${name}", received ${value}.`)
 }
