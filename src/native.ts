@@ -261,10 +261,7 @@ export function wrap<T extends object>(target: T): T {
         try {
           const result: unknown = Reflect.apply(value, object, args)
           if (result instanceof Promise)
-            return result.then(
-              (settled: unknown) => (isHandle(settled) ? wrap(settled) : settled),
-              translate
-            )
+            return result.then((settled: unknown) => (isHandle(settled) ? wrap(settled) : settled), translate)
           return result
         } catch (error) {
           return translate(error)
