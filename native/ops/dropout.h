@@ -1,6 +1,6 @@
 // Inverted dropout, counter-based: element (row, column) of stream `stream` is kept iff
-// random_uniform(seed, stream, row_ids[row] * columns + column) >= p, then divided by (1 - p). The second pass of GradCache draws
-// the same numbers from the same ids, whatever the chunk; backward is forward applied to the gradient.
+// random_uniform(seed, stream, row_ids[row] * columns + column) >= p, then divided by (1 - p). The second pass of
+// GradCache draws the same numbers from the same ids, whatever the chunk; backward is forward applied to the gradient.
 #pragma once
 #include <cstdint>
 

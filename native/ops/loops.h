@@ -25,7 +25,8 @@ static inline void each_vector(int threads, int64_t size, const F& f) {
 template <int kSums, typename F>
 static inline void add_column_sums(float* const (&to)[kSums], int threads, int64_t rows, int64_t columns, const F& f) {
   constexpr int64_t kBlock = 16, kVectors = 4, kTile = kVectors * kLanes;
-  parallel_blocks(threads, (columns + kTile - 1) / kTile, 1, [&](int64_t begin, int64_t end) {
+  const int64_t grain = rows * kTile < kGrain ? kGrain / (rows * kTile + 1) + 1 : 1;
+  parallel_blocks(threads, (columns + kTile - 1) / kTile, grain, [&](int64_t begin, int64_t end) {
     for (int64_t c = begin * kTile; c < end * kTile && c < columns; c += kTile) {
       double total[kSums][kTile] = {};
       for (int64_t first = 0; first < rows; first += kBlock) {

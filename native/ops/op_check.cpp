@@ -55,7 +55,8 @@ void OpCheck::like(const char* name, Tensor tensor) const {
   require(!tensor.absent(), "E_SHAPE", op_, ": ", name, " is absent");
   bool same = tensor.rank == x_.rank && tensor.dtype == x_.dtype && tensor.dense();
   for (int i = 0; same && i < x_.rank; ++i) same = tensor.shape[i] == x_.shape[i];
-  require(same, "E_SHAPE", op_, ": ", name, " ", tensor, " does not fit ", name_, " ", x_, ": expected the same, dense");
+  require(same, "E_SHAPE", op_, ": ", name, " ", tensor, " does not fit ", name_, " ", x_,
+          ": expected the same, dense");
   require(tensor.device == x_.device, "E_SHAPE", op_, ": ", name, " is on another device than ", name_);
 }
 

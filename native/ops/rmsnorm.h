@@ -1,7 +1,8 @@
 // RMSNorm over the last dimension (Zhang & Sennrich 2019; transformers Qwen2RMSNorm).
 //   forward:  rstd = 1 / sqrt(mean(x^2) + eps);  out = weight * (x * rstd)
-//   backward: g = dout * weight;  dx += rstd * (g - x * rstd^2 * mean(g * x));  dweight += sum over rows of dout * x * rstd
-// Sums are f32 (f64 over rows of dweight), in a fixed order per row.
+//   backward: g = dout * weight;  dx += rstd * (g - x * rstd^2 * mean(g * x));
+//             dweight += sum over rows of dout * x * rstd
+// Sums are f32, in a fixed order per row; over rows they are f64 of f32 blocks of 16 rows.
 #pragma once
 #include "core/tensor.h"
 

@@ -1,5 +1,5 @@
-// Rotary position embedding (Su et al. 2021) in half-split form: dimension j turns with j + HS/2. One table serves every
-// kind: each frequency j names the axis whose position it turns by.
+// Rotary position embedding (Su et al. 2021) in half-split form: dimension j turns with j + HS/2. One table serves
+// every kind: each frequency j names the axis whose position it turns by.
 //   1-D: one axis. 2-D (vision): rows for the first quarter, columns for the second. M-RoPE: t, h, w by sections.
 //   forward:  y[j] = x[j] cos - x[j + HS/2] sin;  y[j + HS/2] = x[j + HS/2] cos + x[j] sin      backward: sin negated
 #pragma once
