@@ -5,6 +5,7 @@
 
 #include "ops/attention_kernels.h"
 #include "ops/op_check.h"
+#include "ops/small_work.h"
 #include "ops/workspace.h"
 
 namespace vlm2vec {
@@ -57,8 +58,14 @@ AttentionProblem problem_of(Tensor q, Tensor k, Tensor v, Tensor out, Tensor lse
   problem.T = q.rows(), problem.group = q.shape[1] / k.shape[1], problem.HS = q.shape[2];
   problem.scale = sizes.scale, problem.causal = sizes.causal;
   problem.type = q.dtype;
-  problem.threads = q.device->threads();
   return problem;
+}
+
+// Multiply-adds of the forward pass; a causal mask halves them.
+int64_t work_of(const AttentionProblem& problem, const std::vector<AttentionPair>& pairs) {
+  int64_t squares = 0;
+  for (const AttentionPair& pair : pairs) squares += pair.length * pair.length;
+  return 2 * squares * problem.group * problem.HS;
 }
 
 // The longest first: the last to finish is then a short one.
@@ -100,7 +107,8 @@ void attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v, Ten
   check_heads("attention_forward", "out", out, q, q.shape[1]);
   VLM2VEC_DISPATCH_CUDA(*q.device, attention_forward(out, lse, q, k, v, starts, sizes));
   std::vector<AttentionPair> pairs = pairs_of(starts, k.shape[1]);
-  const AttentionProblem problem = problem_of(q, k, v, out, lse, sizes);
+  AttentionProblem problem = problem_of(q, k, v, out, lse, sizes);
+  problem.threads = threads_for(*q.device, work_of(problem, pairs));
   const AttentionKernels& kernel = kernels(*q.device);
   for (size_t first = 0, last; first < pairs.size(); first = last) {
     size_t bytes = 0;
@@ -125,6 +133,7 @@ void attention_backward(Tensor dq, Tensor dk, Tensor dv, Tensor dout, Tensor q, 
   AttentionProblem problem = problem_of(q, k, v, out, lse, sizes);
   problem.dq = rows_of(dq), problem.dk = rows_of(dk), problem.dv = rows_of(dv), problem.dout = rows_of(dout);
   problem.pairs = pairs.data(), problem.pair_count = int64_t(pairs.size());
+  problem.threads = threads_for(*q.device, 3 * work_of(problem, pairs));
   const AttentionKernels& kernel = kernels(*q.device);
   const int64_t floats = problem.threads * kernel.backward_floats(pairs[0].length, HS);
   problem.scratch = static_cast<float*>(q.device->state<Workspace>().reserve(size_t(floats) * sizeof(float)));

@@ -8,6 +8,7 @@
 #include "ops/info_nce_kernels.h"
 #include "ops/info_nce_pairs.h"
 #include "ops/op_check.h"
+#include "ops/small_work.h"
 
 namespace vlm2vec {
 
@@ -50,7 +51,7 @@ class CpuInfoNce {
         options_(options),
         scratch_(scratch),
         device_(*queries.device),
-        threads_(device_.threads()),
+        threads_(threads_for(device_, queries.rows() * targets.rows() * queries.shape[1])),
         q_(queries.as<float>()),
         t_(targets.as<float>()),
         score_(VLM2VEC_KERNELS(device_.isa(), score_kernels)),

@@ -2,6 +2,7 @@
 
 #include "ops/matmul_dnnl.h"
 #include "ops/matmul_kernels.h"
+#include "ops/small_work.h"
 #include "ops/workspace.h"
 
 namespace vlm2vec {
@@ -126,9 +127,18 @@ void multiply_by_weight(Product product, Tensor out, Tensor x, const Weight& wei
   const ProductSizes sizes = {product, x.rows(), weight.n(), weight.k(), x.dtype, out.dtype, accumulate, bool(bias)};
   if (const auto* layout = dnnl.packed_layout(product, weight.n(), weight.k(), x.dtype))
     if (dnnl.run(sizes, {out.data, x.data, dnnl_copy(weight, dnnl, *layout, product), bias_data})) return;
-  PackedProduct own = {
-      out.data,  x.data,     own_copy(weight, product), bias_data, x.rows(), out.shape[1], x.shape[1], x.dtype,
-      out.dtype, accumulate, device.threads(),          nullptr};
+  PackedProduct own = {out.data,
+                       x.data,
+                       own_copy(weight, product),
+                       bias_data,
+                       x.rows(),
+                       out.shape[1],
+                       x.shape[1],
+                       x.dtype,
+                       out.dtype,
+                       accumulate,
+                       threads_for(device, x.rows() * weight.n() * weight.k()),
+                       nullptr};
   const MatmulKernels& kernel = kernels(device);
   own.scratch = static_cast<float*>(device.state<Workspace>().reserve(kernel.scratch_bytes(own)));
   kernel.multiply(own);
@@ -180,10 +190,11 @@ void matmul_backward_weight(Tensor dweight, Tensor dbias, Tensor dout, Tensor x)
   if (m == 0 || n == 0 || k == 0) return;
   Device& device = *x.device;
   const MatmulKernels& kernel = kernels(device);
-  if (dbias) kernel.add_column_sums(dbias.as<float>(), dout.data, m, n, dout.dtype, device.threads());
+  if (dbias) kernel.add_column_sums(dbias.as<float>(), dout.data, m, n, dout.dtype, threads_for(device, 16 * m * n));
   const ProductSizes sizes = {Product::BackwardWeight, m, n, k, x.dtype, DType::F32, true, false};
   if (device.state<DnnlMatmul>().run(sizes, {dweight.data, dout.data, x.data, nullptr})) return;
-  WeightProduct own = {dweight.as<float>(), dout.data, x.data, m, n, k, x.dtype, device.threads(), nullptr};
+  WeightProduct own = {
+      dweight.as<float>(), dout.data, x.data, m, n, k, x.dtype, threads_for(device, m * n * k), nullptr};
   own.scratch = static_cast<float*>(device.state<Workspace>().reserve(kernel.weight_scratch_bytes(own)));
   kernel.multiply_weight(own);
 }

@@ -4,6 +4,7 @@
 
 #include <cstring>
 
+#include "ops/small_work.h"
 #include "ops/workspace.h"
 
 namespace vlm2vec {
@@ -116,7 +117,8 @@ const DnnlMatmul::Primitive* DnnlMatmul::find(const ProductSizes& s) {
 
 bool DnnlMatmul::run(const ProductSizes& sizes, const ProductBuffers& buffers) {
   if (disabled) return false;
-  omp_set_num_threads(device_.threads());
+  // a primitive is made for a number of threads: the same for the same sizes
+  omp_set_num_threads(threads_for(device_, sizes.m * sizes.n * sizes.k));
   const Primitive* primitive = find(sizes);
   if (!primitive) return false;
   const auto& d = primitive->description;
