@@ -16,7 +16,7 @@ class Arena {
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
 
-  Tensor allocate(DType dtype, std::initializer_list<int64_t> shape);        // contents undefined
+  Tensor allocate(DType dtype, std::initializer_list<int64_t> shape);  // contents undefined
   Tensor allocate_zero(DType dtype, std::initializer_list<int64_t> shape);
   void* allocate_bytes(size_t bytes);
 

@@ -18,9 +18,7 @@ class CpuDevice final : public Device {
   CpuDevice(int threads, Isa isa) : Device(Kind::Cpu, threads, isa) {}
   ~CpuDevice() override { drop_states(); }
 
-  std::string describe() const override {
-    return "CPU, " + std::to_string(threads()) + " threads, " + name_of(isa());
-  }
+  std::string describe() const override { return "CPU, " + std::to_string(threads()) + " threads, " + name_of(isa()); }
 
   void* allocate(size_t bytes) override {
     // posix_memalign hands out address space; where the system overcommits, an absurd size is still refused here
@@ -28,7 +26,8 @@ class CpuDevice final : public Device {
     const size_t alignment = bytes >= (size_t(4) << 20) ? size_t(2) << 20 : 64;
     if (posix_memalign(&memory, alignment, bytes) != 0)
       fail("E_MEMORY", "cannot allocate ", (bytes >> 20) + 1,
-           " MiB; use a smaller chunk (--train.chunk-size, --batch-tokens), smaller pictures (--max-pixels) or --dtype bf16");
+           " MiB; use a smaller chunk (--train.chunk-size, --batch-tokens), smaller pictures (--max-pixels) or --dtype "
+           "bf16");
     if (alignment > 64) madvise(memory, bytes, MADV_HUGEPAGE);
     return memory;
   }
@@ -54,7 +53,8 @@ std::vector<CudaDeviceInfo> cuda_devices(std::string* problem) {
 }
 
 std::unique_ptr<Device> Device::cuda(int index) {
-  fail("E_CUDA", "cuda:", index, " was asked for, but this build has no CUDA backend; use --device cpu, or build with a "
+  fail("E_CUDA", "cuda:", index,
+       " was asked for, but this build has no CUDA backend; use --device cpu, or build with a "
        "CUDA toolkit installed (npm run build -- --cuda)");
 }
 #endif

@@ -65,14 +65,15 @@ struct CudaDeviceInfo {
   size_t memory;     // bytes
   int major, minor;  // compute capability
 };
-// The CUDA devices of this machine, by index. Where there is none, `problem` says why and how to repair it; never throws.
+// The CUDA devices of this machine, by index. Where there is none, `problem` says why and how to repair it; never
+// throws.
 std::vector<CudaDeviceInfo> cuda_devices(std::string* problem);
 
 // E_CUDA, for ops that have no CUDA kernel.
 void require_cpu(const Device& device, const char* op);
 
-void zero(Tensor x);                          // dense only
-void copy(Tensor to, Tensor from);            // same type and size, dense, same device
+void zero(Tensor x);                // dense only
+void copy(Tensor to, Tensor from);  // same type and size, dense, same device
 
 }  // namespace vlm2vec
 

@@ -28,10 +28,10 @@ const char* name_of(Isa isa);
   namespace avx512_bf16 {                   \
   extern const Type name;                   \
   }
-#define VLM2VEC_KERNELS(isa, name)                          \
-  ((isa) == ::vlm2vec::Isa::Avx512Bf16 ? avx512_bf16::name  \
-   : (isa) == ::vlm2vec::Isa::Avx512   ? avx512::name       \
-   : (isa) == ::vlm2vec::Isa::Avx2     ? avx2::name         \
+#define VLM2VEC_KERNELS(isa, name)                         \
+  ((isa) == ::vlm2vec::Isa::Avx512Bf16 ? avx512_bf16::name \
+   : (isa) == ::vlm2vec::Isa::Avx512   ? avx512::name      \
+   : (isa) == ::vlm2vec::Isa::Avx2     ? avx2::name        \
                                        : portable::name)
 #else
 #define VLM2VEC_DECLARE_KERNELS(Type, name) \

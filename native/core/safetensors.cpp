@@ -29,12 +29,18 @@ struct FileDescriptor {
 
 // nullopt-like: false for a type that no model of ours uses.
 bool parse_dtype(const std::string& text, DType& dtype) {
-  if (text == "F32") dtype = DType::F32;
-  else if (text == "BF16") dtype = DType::BF16;
-  else if (text == "F16") dtype = DType::F16;
-  else if (text == "I32") dtype = DType::I32;
-  else if (text == "U8") dtype = DType::U8;
-  else return false;
+  if (text == "F32")
+    dtype = DType::F32;
+  else if (text == "BF16")
+    dtype = DType::BF16;
+  else if (text == "F16")
+    dtype = DType::F16;
+  else if (text == "I32")
+    dtype = DType::I32;
+  else if (text == "U8")
+    dtype = DType::U8;
+  else
+    return false;
   return true;
 }
 
@@ -63,7 +69,8 @@ SafetensorsFile::SafetensorsFile(const std::string& path) : path_(path) {
   struct stat status;
   require(::fstat(file.number, &status) == 0, "E_IO", path, ": ", reason());
   const uint64_t size = uint64_t(status.st_size);
-  require(size >= 8, "E_CHECKPOINT", path, ": is ", size, " bytes long, too short for a safetensors file; it may be a "
+  require(size >= 8, "E_CHECKPOINT", path, ": is ", size,
+          " bytes long, too short for a safetensors file; it may be a "
           "truncated download or a Git LFS pointer");
   mapping_size_ = size;
   mapping_ = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.number, 0);
@@ -124,8 +131,8 @@ void SafetensorsFile::parse(const char* text, size_t length, size_t data_size) {
     } catch (const json::exception& error) {
       fail("E_CHECKPOINT", path_, ": tensor ", name, ": its header entry is malformed (", error.what(), ")");
     }
-    require(begin <= end && end <= data_size, "E_CHECKPOINT", path_, ": tensor ", name, ": occupies bytes ", begin, " to ",
-            end, " of ", data_size, "; the file is truncated or its header is wrong");
+    require(begin <= end && end <= data_size, "E_CHECKPOINT", path_, ": tensor ", name, ": occupies bytes ", begin,
+            " to ", end, " of ", data_size, "; the file is truncated or its header is wrong");
     ranges.push_back({begin, end, name});
     if (!parse_dtype(dtype, tensor.dtype)) continue;  // e.g. an I64 buffer: not ours to read, and no error
     // by division: a product of hostile sizes may overflow
@@ -148,9 +155,8 @@ void SafetensorsFile::parse(const char* text, size_t length, size_t data_size) {
     index_[name] = tensors_.size();
     tensors_.push_back(std::move(tensor));
   }
-  std::sort(ranges.begin(), ranges.end(), [](const Range& a, const Range& b) {
-    return a.begin != b.begin ? a.begin < b.begin : a.end < b.end;
-  });
+  std::sort(ranges.begin(), ranges.end(),
+            [](const Range& a, const Range& b) { return a.begin != b.begin ? a.begin < b.begin : a.end < b.end; });
   uint64_t at = 0;
   for (const Range& range : ranges) {
     require(range.begin == at, "E_CHECKPOINT", path_, ": tensor ", range.name,
@@ -158,7 +164,8 @@ void SafetensorsFile::parse(const char* text, size_t length, size_t data_size) {
             ", expected ", at, ")");
     at = range.end;
   }
-  require(at == data_size, "E_CHECKPOINT", path_, ": ", data_size - at, " bytes after the last tensor; the header is wrong");
+  require(at == data_size, "E_CHECKPOINT", path_, ": ", data_size - at,
+          " bytes after the last tensor; the header is wrong");
 }
 
 const StoredTensor* SafetensorsFile::find(const std::string& name) const {
@@ -211,7 +218,8 @@ void write_safetensors(const std::string& path, const std::vector<TensorToWrite>
     uint64_t bytes = size_of(tensor->dtype);
     for (int64_t n : tensor->shape) bytes *= uint64_t(n);
     require(!header.contains(tensor->name), "E_CHECKPOINT", path, ": two tensors named ", tensor->name);
-    header[tensor->name] = {{"dtype", format_dtype(tensor->dtype)}, {"shape", tensor->shape}, {"data_offsets", {offset, offset + bytes}}};
+    header[tensor->name] = {
+        {"dtype", format_dtype(tensor->dtype)}, {"shape", tensor->shape}, {"data_offsets", {offset, offset + bytes}}};
     offset += bytes;
     largest = std::max<size_t>(largest, bytes);
   }

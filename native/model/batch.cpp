@@ -7,19 +7,21 @@ namespace vlm2vec {
 void Batch::check(const ModelConfig& config) const {
   const char* const code = "E_BATCH";
   require(sequence_count > 0, code, "the batch is empty");
-  require(seq_starts[0] == 0 && seq_starts[sequence_count] == token_count, code, "seqStarts run from ", seq_starts[0], " to ",
-          seq_starts[sequence_count], ", expected 0 to ", token_count, ", the number of tokens");
+  require(seq_starts[0] == 0 && seq_starts[sequence_count] == token_count, code, "seqStarts run from ", seq_starts[0],
+          " to ", seq_starts[sequence_count], ", expected 0 to ", token_count, ", the number of tokens");
   for (int64_t b = 0; b < sequence_count; ++b)
     require(seq_starts[b] < seq_starts[b + 1], code, "sequence ", b, " of the batch has no tokens");
   const int64_t merge = config.vision.merge_size;
   int64_t patches_expected = 0;
   for (int64_t i = 0; i < image_count; ++i) {
     const int64_t t = grids[3 * i], h = grids[3 * i + 1], w = grids[3 * i + 2];
-    require(t > 0 && h > 0 && w > 0 && h % merge == 0 && w % merge == 0 && t * h * w < (int64_t(1) << 31), code, "picture ", i,
-            " of the batch has a grid of ", t, " x ", h, " x ", w, " patches; height and width must be multiples of ", merge);
+    require(t > 0 && h > 0 && w > 0 && h % merge == 0 && w % merge == 0 && t * h * w < (int64_t(1) << 31), code,
+            "picture ", i, " of the batch has a grid of ", t, " x ", h, " x ", w,
+            " patches; height and width must be multiples of ", merge);
     patches_expected += t * h * w;
   }
-  require(patches_expected == patch_count, code, "the grids name ", patches_expected, " patches, the batch holds ", patch_count);
+  require(patches_expected == patch_count, code, "the grids name ", patches_expected, " patches, the batch holds ",
+          patch_count);
   require(patch_count == 0 || patch_values == config.vision.patch_values(), code, "a patch holds ", patch_values,
           " numbers, expected ", config.vision.patch_values());
   int64_t placeholders = 0;

@@ -1,4 +1,5 @@
-// Sequences of tokens and pictures, packed: flat arrays without padding (src/native.ts, Batch). Host memory, read in place.
+// Sequences of tokens and pictures, packed: flat arrays without padding (src/native.ts, Batch). Host memory, read in
+// place.
 #pragma once
 #include <cstdint>
 

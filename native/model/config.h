@@ -1,6 +1,6 @@
 // The plain numbers of one architecture, as src/model/config.ts reads them from config.json and passes them on.
-// B sequences, T packed tokens, C hidden width, L layers, NH query heads, NKV key-value heads, HS head size, F MLP width,
-// V vocabulary, P patches, PD values a patch, E vision width.
+// B sequences, T packed tokens, C hidden width, L layers, NH query heads, NKV key-value heads, HS head size, F MLP
+// width, V vocabulary, P patches, PD values a patch, E vision width.
 #pragma once
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
@@ -18,7 +18,8 @@ struct TextConfig {
 };
 
 struct VisionConfig {
-  int64_t depth, embed_dim, heads, intermediate_size, in_channels, patch_size, temporal_patch_size, merge_size, output_size;
+  int64_t depth, embed_dim, heads, intermediate_size, in_channels, patch_size, temporal_patch_size, merge_size,
+      output_size;
   Activation activation;
 
   int64_t patch_values() const { return in_channels * temporal_patch_size * patch_size * patch_size; }  // PD

@@ -13,7 +13,8 @@ EmbeddingModel::EmbeddingModel(Device& device, const ModelConfig& config, const 
   encoder_ = std::make_unique<Encoder>(weights_);
 }
 
-void EmbeddingModel::embed(const Batch& batch, float* embeddings, float* last_hidden, const std::atomic<bool>* cancelled) {
+void EmbeddingModel::embed(const Batch& batch, float* embeddings, float* last_hidden,
+                           const std::atomic<bool>* cancelled) {
   batch.check(weights_.config());
   scratch_.reset();
   Context context(weights_.device(), weights_.options().compute, scratch_);

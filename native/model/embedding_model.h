@@ -1,4 +1,5 @@
-// A loaded model that embeds batches. Its base weights are packed for products as they are loaded; mapped pages go back.
+// A loaded model that embeds batches. Its base weights are packed for products as they are loaded; mapped pages go
+// back.
 #pragma once
 #include "model/encoder.h"
 
@@ -12,7 +13,8 @@ struct LoadOptions {
 
 class EmbeddingModel {
  public:
-  EmbeddingModel(Device& device, const ModelConfig& config, const std::vector<std::string>& files, const LoadOptions& options);
+  EmbeddingModel(Device& device, const ModelConfig& config, const std::vector<std::string>& files,
+                 const LoadOptions& options);
 
   int64_t dimension() const { return encoder_->dimension(); }
   // embeddings (B, C); last_hidden (T, C) or null. Host memory.

@@ -87,7 +87,8 @@ Tensor Encoder::encode(Context context, const Batch& batch, Tensor features, Sav
   s.text_inputs.starts = view(context.device, batch.seq_starts, DType::I32, {b + 1});
   s.text_inputs.cos = arena.allocate(DType::F32, {t, config.head_size / 2});
   s.text_inputs.sin = arena.allocate(DType::F32, {t, config.head_size / 2});
-  text_rope(config, s.text_inputs.cos, s.text_inputs.sin, view(context.device, batch.positions, DType::I32, {3, t}), arena);
+  text_rope(config, s.text_inputs.cos, s.text_inputs.sin, view(context.device, batch.positions, DType::I32, {3, t}),
+            arena);
   if (saved) {
     layers_.forward(context, s.text_inputs, h, s.layers, memory);
   } else {
@@ -100,8 +101,7 @@ Tensor Encoder::encode(Context context, const Batch& batch, Tensor features, Sav
   pool_last_forward(s.pooled, h, s.text_inputs.starts);
   rmsnorm_forward(embeddings, s.rstd, s.pooled, norm_->value, config.rms_norm_eps);
   l2_normalize_forward(embeddings, s.norm, embeddings);
-  if (last_hidden)
-    rmsnorm_forward(last_hidden, arena.allocate(DType::F32, {t}), h, norm_->value, config.rms_norm_eps);
+  if (last_hidden) rmsnorm_forward(last_hidden, arena.allocate(DType::F32, {t}), h, norm_->value, config.rms_norm_eps);
   if (!saved) arena.rewind(mark);
   return embeddings;
 }
@@ -137,11 +137,13 @@ size_t Encoder::vision_share(const Batch& batch, DType compute, size_t memory) c
   return std::max<size_t>(1, size_t(double(memory) * vision / (vision + text)));
 }
 
-ActivationBytes activation_bytes(const ModelConfig& config, DType compute, int64_t tokens, int64_t patches, bool with_vision) {
+ActivationBytes activation_bytes(const ModelConfig& config, DType compute, int64_t tokens, int64_t patches,
+                                 bool with_vision) {
   const TextConfig& t = config.text;
   const VisionConfig& v = config.vision;
   const size_t width = size_of(compute);
-  // as text.cpp and vision.cpp allocate: a block's saved tensors, its input, and the largest temporaries of its backward
+  // as text.cpp and vision.cpp allocate: a block's saved tensors, its input, and the largest temporaries of its
+  // backward
   const size_t q = size_t(t.heads * t.head_size), kv = size_t(t.kv_heads * t.head_size), c = size_t(t.hidden_size),
                f = size_t(t.intermediate_size);
   const size_t layer = size_t(tokens) * (4 * (c + 2 + size_t(t.heads)) + width * (2 * c + 2 * q + 2 * kv + 3 * f));
@@ -154,7 +156,8 @@ ActivationBytes activation_bytes(const ModelConfig& config, DType compute, int64
   const size_t block_input = p * 4 * e, block_backward = p * (width * (g + 5 * e) + 4 * e);
   const size_t tower = p * (4 * 2 * e + width * (size_t(v.patch_values()) + 4 * e));
   const size_t layers = size_t(t.layers), depth = size_t(v.depth);
-  const size_t fixed = text + tower + layers * layer_input + depth * block_input + std::max(layer_backward, block_backward);
+  const size_t fixed =
+      text + tower + layers * layer_input + depth * block_input + std::max(layer_backward, block_backward);
   return {fixed + layers * layer + depth * block, fixed + std::max(layer, block)};
 }
 

@@ -15,7 +15,7 @@ class Encoder {
     VisionTower::Saved vision;
     TextInputs text_inputs;
     Stack<TextLayer>::Saved layers;
-    Tensor rows;                          // (N) i32 placeholder rows
+    Tensor rows;                            // (N) i32 placeholder rows
     Tensor pooled, rstd, embeddings, norm;  // (B, C) before the final norm, (B), (B, C), (B)
   };
 
@@ -25,11 +25,14 @@ class Encoder {
 
   // Image features (N, C) f32, allocated in the pass's scratch memory; absent where the batch has no pictures.
   Tensor encode_images(Context context, const Batch& batch, Saved* saved, size_t memory) const;
-  // Embeddings (B, C) f32, allocated in the scratch memory. last_hidden (T, C) f32, the final norm of every token, or absent.
-  Tensor encode(Context context, const Batch& batch, Tensor features, Saved* saved, size_t memory, Tensor last_hidden) const;
-  // Adds gradients to the trained parameters. with_vision: `saved` holds the vision tower's pass too, and its rows have the
-  // ids patch_ids (dropout).
-  void backward(Context context, Tensor patch_ids, const Batch& batch, Tensor dembeddings, Saved& saved, bool with_vision) const;
+  // Embeddings (B, C) f32, allocated in the scratch memory. last_hidden (T, C) f32, the final norm of every token, or
+  // absent.
+  Tensor encode(Context context, const Batch& batch, Tensor features, Saved* saved, size_t memory,
+                Tensor last_hidden) const;
+  // Adds gradients to the trained parameters. with_vision: `saved` holds the vision tower's pass too, and its rows have
+  // the ids patch_ids (dropout).
+  void backward(Context context, Tensor patch_ids, const Batch& batch, Tensor dembeddings, Saved& saved,
+                bool with_vision) const;
 
   bool vision_trains() const { return vision_trains_; }
   void invalidate();  // after an optimizer step
@@ -55,6 +58,7 @@ class Encoder {
 struct ActivationBytes {
   size_t all, least;
 };
-ActivationBytes activation_bytes(const ModelConfig& config, DType compute, int64_t tokens, int64_t patches, bool with_vision);
+ActivationBytes activation_bytes(const ModelConfig& config, DType compute, int64_t tokens, int64_t patches,
+                                 bool with_vision);
 
 }  // namespace vlm2vec

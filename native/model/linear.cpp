@@ -7,7 +7,9 @@
 namespace vlm2vec {
 
 Linear::Linear(Weights& weights, const std::string& module)
-    : parameter_(&weights.at(module + ".weight")), bias_(weights.find(module + ".bias")), adapter_(weights.adapter(module)) {
+    : parameter_(&weights.at(module + ".weight")),
+      bias_(weights.find(module + ".bias")),
+      adapter_(weights.adapter(module)) {
   weights.open_values(*parameter_);
   weight_ = Weight(parameter_->value);
   if (adapter_) {
@@ -152,7 +154,8 @@ void Linear::backward(const Context& context, Tensor dx, Tensor dout, const Save
     cast(narrow, difference);
     matmul_backward_x(through, narrow, weight_, true);
   }
-  dropout_apply(through, through, context.row_ids, {context.dropout, context.seed + (context.step << 20), adapter_->stream});
+  dropout_apply(through, through, context.row_ids,
+                {context.dropout, context.seed + (context.step << 20), adapter_->stream});
   Tensor sum = through;
   if (dx.dtype == DType::F32) {
     matmul_backward_x(dx, dout, weight_, accumulate);

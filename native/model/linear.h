@@ -1,7 +1,9 @@
-// A linear layer y = x Wᵀ + b with an optional LoRA or DoRA adapter (Hu et al. 2022; Liu et al. 2024; peft.tuners.lora):
+// A linear layer y = x Wᵀ + b with an optional LoRA or DoRA adapter (Hu et al. 2022; Liu et al. 2024;
+// peft.tuners.lora):
 //   LoRA  y = x Wᵀ + b + s (x Aᵀ) Bᵀ
 //   DoRA  y = c ∘ z + b,  z = x Wᵀ + s (x Aᵀ) Bᵀ,  c = m / |W + s B A| per output row, the norm a constant in backward
-// With dropout the adapter sees d(x) instead of x; DoRA then is y = x Wᵀ - d(x) Wᵀ + c ∘ z + b with z made of d(x), as PEFT has it.
+// With dropout the adapter sees d(x) instead of x; DoRA then is y = x Wᵀ - d(x) Wᵀ + c ∘ z + b with z made of d(x), as
+// PEFT has it.
 #pragma once
 #include "model/context.h"
 #include "model/weights.h"
@@ -47,9 +49,9 @@ class Linear {
   Parameter* bias_ = nullptr;
   Adapter* adapter_ = nullptr;
   Weight weight_;
-  Weight a_, b_;                            // of the adapter
-  std::shared_ptr<Arena> dora_;             // norm and c
-  Tensor norm_, c_;                         // (N) f32
+  Weight a_, b_;                 // of the adapter
+  std::shared_ptr<Arena> dora_;  // norm and c
+  Tensor norm_, c_;              // (N) f32
   mutable bool dora_stale_ = true;
 };
 

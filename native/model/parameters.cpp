@@ -39,7 +39,9 @@ class Table {
     if (bias) vector(module + ".bias", width);
   }
   void vector(const std::string& name, int64_t width) { rows_.push_back({name, {width}, part, Role::Vector}); }
-  void other(const std::string& name, std::vector<int64_t> shape, Role role) { rows_.push_back({name, shape, part, role}); }
+  void other(const std::string& name, std::vector<int64_t> shape, Role role) {
+    rows_.push_back({name, shape, part, role});
+  }
 
  private:
   std::vector<ParameterSpec>& rows_;

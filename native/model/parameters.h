@@ -1,5 +1,5 @@
-// THE table of an architecture's parameters: name, shape, part, and how each is used. Everything else that needs to know
-// a tensor (loading, adapters, optimizer, saving, memory) reads it from here.
+// THE table of an architecture's parameters: name, shape, part, and how each is used. Everything else that needs to
+// know a tensor (loading, adapters, optimizer, saving, memory) reads it from here.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -35,7 +35,8 @@ struct ParameterSpec {
 std::vector<ParameterSpec> parameter_table(const ModelConfig& config);
 
 // The table's name for a tensor of a checkpoint, whichever of the three namings it has: visual.* and model.* (hub),
-// model.visual.* and model.language_model.* (transformers 4.52 and later), visual.* and language_model.* (the bare model).
+// model.visual.* and model.language_model.* (transformers 4.52 and later), visual.* and language_model.* (the bare
+// model).
 std::string canonical_name(const std::string& checkpoint_name);
 
 }  // namespace vlm2vec

@@ -1,7 +1,7 @@
 // A stack of equal blocks with a residual stream, forward and backward. Of each block's activations either all are kept
 // for the backward pass, or only the block's input, and the rest is recomputed; the result is the same.
-// A Block has: struct Saved; forward(context, inputs, h, Saved*) in place on h; backward(context, inputs, dh, h_in, saved) in
-// place on dh; saved_bytes(rows, compute).
+// A Block has: struct Saved; forward(context, inputs, h, Saved*) in place on h; backward(context, inputs, dh, h_in,
+// saved) in place on dh; saved_bytes(rows, compute).
 #pragma once
 #include <vector>
 

@@ -79,9 +79,11 @@ void TextLayer::mlp(const Context& context, Tensor h, Saved& s, bool keep) const
   down_proj_.forward(context, h, s.product, true, keep ? &s.down_proj : nullptr);
 }
 
-void TextLayer::backward(const Context& context, const TextInputs& inputs, Tensor dh, Tensor h_in, const Saved& s) const {
+void TextLayer::backward(const Context& context, const TextInputs& inputs, Tensor dh, Tensor h_in,
+                         const Saved& s) const {
   Arena& arena = context.scratch;
-  const int64_t t = dh.rows(), c = config_.hidden_size, f = config_.intermediate_size, q = q_proj_.n(), kv = k_proj_.n();
+  const int64_t t = dh.rows(), c = config_.hidden_size, f = config_.intermediate_size, q = q_proj_.n(),
+                kv = k_proj_.n();
   const auto narrow = [&](Tensor x) {  // the residual's gradient in the compute type
     if (context.compute == DType::F32) return x;
     Tensor result = arena.allocate(context.compute, {x.rows(), x.shape[1]});

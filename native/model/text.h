@@ -17,10 +17,10 @@ struct TextInputs {
 class TextLayer {
  public:
   struct Saved {
-    Tensor rstd1, x1;                 // (T), (T, C)
-    Tensor q, k, v, out, lse;         // (T, NH HS), (T, NKV HS) x 2, (T, NH HS), (NH, T); q and k rotated
-    Tensor h_mid, rstd2, x2;          // (T, C) f32 between the halves, (T), (T, C)
-    Tensor gate, up, product;         // (T, F)
+    Tensor rstd1, x1;          // (T), (T, C)
+    Tensor q, k, v, out, lse;  // (T, NH HS), (T, NKV HS) x 2, (T, NH HS), (NH, T); q and k rotated
+    Tensor h_mid, rstd2, x2;   // (T, C) f32 between the halves, (T), (T, C)
+    Tensor gate, up, product;  // (T, F)
     Linear::Saved q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj;
   };
 

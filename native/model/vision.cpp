@@ -88,7 +88,8 @@ void VisionBlock::mlp(const Context& context, Tensor h, Saved& s, bool keep) con
   fc2_.forward(context, h, s.activated, true, keep ? &s.fc2 : nullptr);
 }
 
-void VisionBlock::backward(const Context& context, const VisionInputs& inputs, Tensor dh, Tensor h_in, const Saved& s) const {
+void VisionBlock::backward(const Context& context, const VisionInputs& inputs, Tensor dh, Tensor h_in,
+                           const Saved& s) const {
   Arena& arena = context.scratch;
   const int64_t p = dh.rows(), e = config_.embed_dim;
   const auto narrow = [&](Tensor x) {
@@ -112,8 +113,8 @@ void VisionBlock::backward(const Context& context, const VisionInputs& inputs, T
   Tensor dx1 = arena.allocate(DType::F32, {p, e});
   proj_.backward(context, dout, narrow(dh), s.proj, false);
   const AttentionSizes sizes{1 / std::sqrt(float(e / config_.heads)), false};
-  attention_backward(part(dqkv, 0), part(dqkv, 1), part(dqkv, 2), heads(dout), part(s.qkv, 0), part(s.qkv, 1), part(s.qkv, 2),
-                     heads(s.out), s.lse, inputs.starts, sizes);
+  attention_backward(part(dqkv, 0), part(dqkv, 1), part(dqkv, 2), heads(dout), part(s.qkv, 0), part(s.qkv, 1),
+                     part(s.qkv, 2), heads(s.out), s.lse, inputs.starts, sizes);
   rope_apply(part(dqkv, 0), inputs.cos, inputs.sin, true);
   rope_apply(part(dqkv, 1), inputs.cos, inputs.sin, true);
   qkv_.backward(context, dx1, dqkv, s.qkv_linear, false);
@@ -138,8 +139,8 @@ bool VisionTower::trains() {
   return any;  // a tower's norms are trained only together with its linear layers
 }
 
-void VisionTower::forward(const Context& context, const VisionInputs& inputs, Tensor features, Tensor patches, Saved* saved,
-                          size_t memory) const {
+void VisionTower::forward(const Context& context, const VisionInputs& inputs, Tensor features, Tensor patches,
+                          Saved* saved, size_t memory) const {
   Arena& arena = context.scratch;
   const int64_t p = patches.rows(), e = config_.embed_dim, merged = config_.merged();
   Saved discarded;

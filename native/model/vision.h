@@ -16,9 +16,9 @@ struct VisionInputs {
 class VisionBlock {
  public:
   struct Saved {
-    Tensor mean1, rstd1, x1;   // (P), (P), (P, E)
-    Tensor qkv, out, lse;      // (P, 3 E), q and k rotated; (P, E), (NH, P)
-    Tensor h_mid;              // (P, E) f32
+    Tensor mean1, rstd1, x1;  // (P), (P), (P, E)
+    Tensor qkv, out, lse;     // (P, 3 E), q and k rotated; (P, E), (NH, P)
+    Tensor h_mid;             // (P, E) f32
     Tensor mean2, rstd2, x2;
     Tensor hidden, activated;  // (P, F)
     Linear::Saved qkv_linear, proj, fc1, fc2;

@@ -89,15 +89,15 @@ void Weights::open(const std::vector<std::string>& files) {
               parameter->stored ? parameter->file->path() : "");
       require(stored.shape == parameter->spec.shape, "E_CHECKPOINT", path, ": tensor ", stored.name, " has shape ",
               shape_text(stored.shape), ", expected ", shape_text(parameter->spec.shape), " by config.json");
-      require(stored.dtype == DType::F32 || stored.dtype == DType::BF16 || stored.dtype == DType::F16, "E_CHECKPOINT", path,
-              ": tensor ", stored.name, " has type ", name_of(stored.dtype), ", expected f32, f16 or bf16");
+      require(stored.dtype == DType::F32 || stored.dtype == DType::BF16 || stored.dtype == DType::F16, "E_CHECKPOINT",
+              path, ": tensor ", stored.name, " has type ", name_of(stored.dtype), ", expected f32, f16 or bf16");
       parameter->file = &file;
       parameter->stored = &stored;
     }
   }
   for (const auto& parameter : parameters_)
-    require(parameter.stored, "E_CHECKPOINT", files.front(), files.size() > 1 ? " and its other shards" : "", ": tensor ",
-            parameter.spec.name, " ", shape_text(parameter.spec.shape), " is missing");
+    require(parameter.stored, "E_CHECKPOINT", files.front(), files.size() > 1 ? " and its other shards" : "",
+            ": tensor ", parameter.spec.name, " ", shape_text(parameter.spec.shape), " is missing");
 }
 
 void Weights::load(Parameter& parameter) {
@@ -149,7 +149,8 @@ Parameter& Weights::at(const std::string& name) {
 
 Adapter& Weights::add_adapter(const AdapterSpec& spec) {
   const Parameter* base = find(spec.module + ".weight");
-  require(base && base->spec.role == Role::Linear, "E_MODEL", "adapter: ", spec.module, " is no linear module of this model");
+  require(base && base->spec.role == Role::Linear, "E_MODEL", "adapter: ", spec.module,
+          " is no linear module of this model");
   require(spec.rank > 0, "E_MODEL", "adapter: ", spec.module, ": the rank is ", spec.rank);
   require(!adapter_index_.count(spec.module), "E_MODEL", "adapter: ", spec.module, " is named twice");
   auto adapter = std::make_unique<Adapter>();
@@ -217,8 +218,9 @@ void Weights::load_adapters(const std::vector<AdapterSpec>& specs, const std::st
     }
   }
   for (const auto& [name, stored] : by_name)
-    require(used.count(name), "E_CHECKPOINT", path, ": tensor ", stored->name,
-            " matches no module that adapter_config.json targets; the adapter belongs to another model or another config");
+    require(
+        used.count(name), "E_CHECKPOINT", path, ": tensor ", stored->name,
+        " matches no module that adapter_config.json targets; the adapter belongs to another model or another config");
 }
 
 void Weights::create_adapters(const std::vector<AdapterSpec>& specs, Initialization initialization, uint64_t seed) {
@@ -228,12 +230,14 @@ void Weights::create_adapters(const std::vector<AdapterSpec>& specs, Initializat
     const int64_t k = adapter.a.master.shape[1];
     const float bound = 1 / std::sqrt(float(k));  // kaiming_uniform with a = sqrt(5)
     for (int64_t i = 0; i < adapter.a.master.size(); ++i)
-      a[i] = initialization == Initialization::Gaussian ? random_normal(seed, adapter.stream, uint64_t(i)) / float(spec.rank)
-                                                        : bound * (2 * random_uniform(seed, adapter.stream, uint64_t(i)) - 1);
+      a[i] = initialization == Initialization::Gaussian
+                 ? random_normal(seed, adapter.stream, uint64_t(i)) / float(spec.rank)
+                 : bound * (2 * random_uniform(seed, adapter.stream, uint64_t(i)) - 1);
     refresh(adapter.a);
     refresh(adapter.b);
     if (spec.dora)  // B is zero: |W + s B A| = |W|
-      dora_norm(adapter.magnitude.master, at(spec.module + ".weight").value, adapter.a.master, adapter.b.master, spec.scale);
+      dora_norm(adapter.magnitude.master, at(spec.module + ".weight").value, adapter.a.master, adapter.b.master,
+                spec.scale);
   }
 }
 
@@ -271,9 +275,10 @@ void Weights::train_adapters() {
   for (auto& adapter : adapters_)
     for (Parameter* parameter : {&adapter->a, &adapter->b, &adapter->magnitude})
       if (parameter->master) {
-        parameter->gradient = parameter->spec.role == Role::Vector
-                                  ? gradients_.allocate_zero(DType::F32, {parameter->master.shape[0]})
-                                  : gradients_.allocate_zero(DType::F32, {parameter->master.shape[0], parameter->master.shape[1]});
+        parameter->gradient =
+            parameter->spec.role == Role::Vector
+                ? gradients_.allocate_zero(DType::F32, {parameter->master.shape[0]})
+                : gradients_.allocate_zero(DType::F32, {parameter->master.shape[0], parameter->master.shape[1]});
       }
 }
 

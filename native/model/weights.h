@@ -1,5 +1,6 @@
 // The numbers of a model: base parameters from checkpoint files, and adapters. Frozen parameters lie where the file is
-// mapped when the number type allows it; trained ones have an f32 master copy, and a bf16 copy to compute with in bf16 mode.
+// mapped when the number type allows it; trained ones have an f32 master copy, and a bf16 copy to compute with in bf16
+// mode.
 #pragma once
 #include <map>
 #include <memory>
@@ -14,9 +15,9 @@ namespace vlm2vec {
 
 struct Parameter {
   ParameterSpec spec;
-  Tensor value;     // what the ops read: the compute type for matrices, f32 for vectors
-  Tensor master;    // f32; absent while frozen. The same memory as `value` where that is f32
-  Tensor gradient;  // f32; absent while frozen
+  Tensor value;                           // what the ops read: the compute type for matrices, f32 for vectors
+  Tensor master;                          // f32; absent while frozen. The same memory as `value` where that is f32
+  Tensor gradient;                        // f32; absent while frozen
   const SafetensorsFile* file = nullptr;  // where it came from; null for adapters
   const StoredTensor* stored = nullptr;
   void* converted = nullptr;  // memory of `value` while it is neither mapped nor in an arena (Weights::open_values)
@@ -44,12 +45,13 @@ class Weights {
     bool training = false;  // keeps the values of linear layers; otherwise they are there only while they are packed
   };
 
-  // Reads and checks every tensor of the table. E_CHECKPOINT names what is missing, unexpected, wrongly shaped or not finite.
+  // Reads and checks every tensor of the table. E_CHECKPOINT names what is missing, unexpected, wrongly shaped or not
+  // finite.
   Weights(Device& device, const ModelConfig& config, const std::vector<std::string>& files, Options options);
   ~Weights();
 
-  // For embedding, the matrix of a linear layer is opened, packed and closed again, one after the other, so that a model
-  // never takes much more memory than its file. No effect while training.
+  // For embedding, the matrix of a linear layer is opened, packed and closed again, one after the other, so that a
+  // model never takes much more memory than its file. No effect while training.
   void open_values(Parameter& parameter);
   void close_values(Parameter& parameter);
 
@@ -64,7 +66,8 @@ class Weights {
   const std::vector<std::pair<const SafetensorsFile*, const StoredTensor*>>& carried() const { return carried_; }
 
   // Reads adapters from a PEFT file, or, without a path, initialises them (B = 0, DoRA magnitude = row norms of W).
-  // E_MODEL for a module that is not linear; E_CHECKPOINT for keys that are missing, match nothing or have another shape.
+  // E_MODEL for a module that is not linear; E_CHECKPOINT for keys that are missing, match nothing or have another
+  // shape.
   enum class Initialization { Kaiming, Gaussian };
   void load_adapters(const std::vector<AdapterSpec>& specs, const std::string& path);
   void create_adapters(const std::vector<AdapterSpec>& specs, Initialization initialization, uint64_t seed);

@@ -12,7 +12,8 @@ Napi::Value backend_info(const Napi::CallbackInfo& info) {
   result.Set("isa", name_of(detect_isa()));
   result.Set("cores", double(std::thread::hardware_concurrency()));
   const dnnl_version_t* version = dnnl_version();
-  result.Set("oneDnn", std::to_string(version->major) + "." + std::to_string(version->minor) + "." + std::to_string(version->patch));
+  result.Set("oneDnn", std::to_string(version->major) + "." + std::to_string(version->minor) + "." +
+                           std::to_string(version->patch));
   std::string problem;
   const auto devices = cuda_devices(&problem);
   Napi::Object cuda = Napi::Object::New(env);
@@ -69,5 +70,7 @@ static Napi::Object initialize(Napi::Env env, Napi::Object exports) {
 
 }  // namespace vlm2vec
 
-static Napi::Object vlm2vec_initialize(Napi::Env env, Napi::Object exports) { return vlm2vec::initialize(env, exports); }
+static Napi::Object vlm2vec_initialize(Napi::Env env, Napi::Object exports) {
+  return vlm2vec::initialize(env, exports);
+}
 NODE_API_MODULE(vlm2vec_native, vlm2vec_initialize)

@@ -45,7 +45,8 @@ Batch batch_argument(Napi::Value value) {
                  positions = int_array(object, "positions"), grids = int_array(object, "grids");
   const FloatArray patches = float_array(object, "patches");
   require(starts.size >= 1, "E_BATCH", "seqStarts is empty");
-  require(positions.size == 3 * tokens.size, "E_BATCH", "positions holds ", positions.size, " numbers, expected 3 x ", tokens.size);
+  require(positions.size == 3 * tokens.size, "E_BATCH", "positions holds ", positions.size, " numbers, expected 3 x ",
+          tokens.size);
   require(grids.size % 3 == 0, "E_BATCH", "grids holds ", grids.size, " numbers, no multiple of 3");
   Batch batch;
   batch.tokens = tokens.data;
@@ -60,8 +61,8 @@ Batch batch_argument(Napi::Value value) {
   batch.patch_count = 0;
   for (int64_t i = 0; i < batch.image_count; ++i)
     batch.patch_count += int64_t(grids.data[3 * i]) * grids.data[3 * i + 1] * grids.data[3 * i + 2];
-  require(batch.patch_count == 0 ? patches.size == 0 : batch.patch_count > 0 && patches.size % batch.patch_count == 0, "E_BATCH",
-          "patches holds ", patches.size, " numbers for ", batch.patch_count, " patches");
+  require(batch.patch_count == 0 ? patches.size == 0 : batch.patch_count > 0 && patches.size % batch.patch_count == 0,
+          "E_BATCH", "patches holds ", patches.size, " numbers for ", batch.patch_count, " patches");
   batch.patch_values = batch.patch_count == 0 ? 0 : patches.size / batch.patch_count;
   return batch;
 }
@@ -76,18 +77,22 @@ std::vector<AdapterSpec> adapter_arguments(const nlohmann::json& json) {
   std::vector<AdapterSpec> specs;
   if (!json.contains("adapters")) return specs;
   for (const auto& adapter : json.at("adapters"))
-    specs.push_back({field<std::string>(adapter, "module"), field<int64_t>(adapter, "rank"), field<float>(adapter, "scale"),
-                     field<bool>(adapter, "dora")});
+    specs.push_back({field<std::string>(adapter, "module"), field<int64_t>(adapter, "rank"),
+                     field<float>(adapter, "scale"), field<bool>(adapter, "dora")});
   return specs;
 }
 
 std::vector<Part> part_arguments(const nlohmann::json& names) {
   std::vector<Part> parts;
   for (const auto& name : names) {
-    if (name == "vision") parts.push_back(Part::Vision);
-    else if (name == "merger") parts.push_back(Part::Merger);
-    else if (name == "text") parts.push_back(Part::Text);
-    else fail("E_OPTION", "unknown part ", name.dump(), "; expected vision, merger or text");
+    if (name == "vision")
+      parts.push_back(Part::Vision);
+    else if (name == "merger")
+      parts.push_back(Part::Merger);
+    else if (name == "text")
+      parts.push_back(Part::Text);
+    else
+      fail("E_OPTION", "unknown part ", name.dump(), "; expected vision, merger or text");
   }
   return parts;
 }

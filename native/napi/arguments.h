@@ -1,5 +1,5 @@
-// What crosses from JavaScript: plain objects as JSON, typed arrays in place. Everything is checked here; a wrong type or
-// length is an error that names the field.
+// What crosses from JavaScript: plain objects as JSON, typed arrays in place. Everything is checked here; a wrong type
+// or length is an error that names the field.
 #pragma once
 #include <napi.h>
 

@@ -61,8 +61,8 @@ struct Environment::Task {
 
 void Environment::create(Napi::Env env) {
   auto* environment = new Environment;
-  environment->completions_ = Napi::ThreadSafeFunction::New(env, Napi::Function::New(env, [](const Napi::CallbackInfo&) {}),
-                                                            "vlm2vec-native", 0, 1);
+  environment->completions_ = Napi::ThreadSafeFunction::New(
+      env, Napi::Function::New(env, [](const Napi::CallbackInfo&) {}), "vlm2vec-native", 0, 1);
   environment->completions_.Unref(env);
   const unsigned cores = std::thread::hardware_concurrency();
   environment->pictures_ = std::make_unique<Executor>(cores > 0 ? int(cores) : 1);
@@ -87,7 +87,8 @@ std::shared_ptr<DeviceExecutor> Environment::device(const std::string& name, int
   std::string resolved = name == "auto" ? "cpu" : name == "cuda" ? "cuda:0" : name;
   const bool numbered = resolved.rfind("cuda:", 0) == 0 && resolved.size() > 5 && resolved.size() < 9 &&
                         resolved.find_first_not_of("0123456789", 5) == std::string::npos;
-  require(resolved == "cpu" || numbered, "E_OPTION", "unknown device \"", name, "\"; expected auto, cpu, cuda or cuda:N");
+  require(resolved == "cpu" || numbered, "E_OPTION", "unknown device \"", name,
+          "\"; expected auto, cpu, cuda or cuda:N");
   require(threads >= 0, "E_OPTION", "threads is ", threads, "; expected a number of at least 1, or 0 for one a core");
   auto& slot = devices_[resolved + "/" + std::to_string(threads)];
   if (!slot) {
@@ -101,7 +102,8 @@ Napi::Promise Environment::run(Napi::Env env, Executor& executor, Napi::Value pi
                                std::function<Napi::Value(Napi::Env)> result) {
   // Node-API 9 has references to objects only; there is nothing to keep alive in other values.
   auto held = pin.IsObject() ? Napi::Reference<Napi::Value>::New(pin, 1) : Napi::Reference<Napi::Value>();
-  auto* task = new Task{Napi::Promise::Deferred::New(env), std::move(held), std::move(work), std::move(result), nullptr};
+  auto* task =
+      new Task{Napi::Promise::Deferred::New(env), std::move(held), std::move(work), std::move(result), nullptr};
   Napi::Promise promise = task->deferred.Promise();
   if (pending_++ == 0) completions_.Ref(env);  // keeps the event loop alive while something runs
   executor.post([this, task] {

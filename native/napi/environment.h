@@ -1,5 +1,5 @@
-// What one JavaScript environment (main thread or worker) holds: its device threads, its picture threads, and the way back
-// from them. A device computes on one thread of its own, so that OpenMP keeps one team; calls on it run in order.
+// What one JavaScript environment (main thread or worker) holds: its device threads, its picture threads, and the way
+// back from them. A device computes on one thread of its own, so that OpenMP keeps one team; calls on it run in order.
 #pragma once
 #include <napi.h>
 

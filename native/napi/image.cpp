@@ -50,11 +50,11 @@ Picture picture_argument(Napi::Object input) {
   require(frames.Length() > 0, "E_SHAPE", "frames is empty");
   for (uint32_t i = 0; i < frames.Length(); ++i) {
     Napi::Value frame = frames.Get(i);
-    require(frame.IsTypedArray() && frame.As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array, "E_SHAPE", "frame ", i,
-            " is no Uint8Array");
+    require(frame.IsTypedArray() && frame.As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array, "E_SHAPE",
+            "frame ", i, " is no Uint8Array");
     auto bytes = frame.As<Napi::Uint8Array>();
-    require(int64_t(bytes.ElementLength()) == int64_t(picture.width) * picture.height * 3, "E_SHAPE", "frame ", i, " holds ",
-            bytes.ElementLength(), " bytes, expected ", picture.width, " x ", picture.height, " x 3");
+    require(int64_t(bytes.ElementLength()) == int64_t(picture.width) * picture.height * 3, "E_SHAPE", "frame ", i,
+            " holds ", bytes.ElementLength(), " bytes, expected ", picture.width, " x ", picture.height, " x 3");
     picture.frames.push_back(bytes.Data());
   }
   Napi::Value patches = input.Get("patches");
@@ -65,7 +65,8 @@ Picture picture_argument(Napi::Object input) {
   layout.patch_size = field<int>(json, "patchSize");
   layout.temporal_patch_size = field<int>(json, "temporalPatchSize");
   layout.merge_size = field<int>(json, "mergeSize");
-  require(layout.patch_size > 0 && layout.temporal_patch_size > 0 && layout.merge_size > 0, "E_OPTION", "a patch size is not positive");
+  require(layout.patch_size > 0 && layout.temporal_patch_size > 0 && layout.merge_size > 0, "E_OPTION",
+          "a patch size is not positive");
   const auto mean = field<std::vector<float>>(json, "mean"), std = field<std::vector<float>>(json, "std");
   require(mean.size() == 3 && std.size() == 3, "E_OPTION", "mean and std must hold 3 numbers each");
   for (size_t i = 0; i < 3; ++i) {
@@ -73,8 +74,8 @@ Picture picture_argument(Napi::Object input) {
     layout.std[i] = std[i];
   }
   const int cell = layout.patch_size * layout.merge_size;
-  require(picture.to_width % cell == 0 && picture.to_height % cell == 0, "E_SHAPE", "the resized picture is ", picture.to_width,
-          " x ", picture.to_height, ", expected multiples of ", cell);
+  require(picture.to_width % cell == 0 && picture.to_height % cell == 0, "E_SHAPE", "the resized picture is ",
+          picture.to_width, " x ", picture.to_height, ", expected multiples of ", cell);
   return picture;
 }
 
@@ -86,7 +87,8 @@ void prepare(const Picture& picture, Prepared& result) {
     result.resized.resize(frames.size());
     for (size_t i = 0; i < frames.size(); ++i) {
       result.resized[i].resize(bytes);
-      resize(result.resized[i].data(), picture.to_width, picture.to_height, frames[i], picture.width, picture.height, picture.filter);
+      resize(result.resized[i].data(), picture.to_width, picture.to_height, frames[i], picture.width, picture.height,
+             picture.filter);
       frames[i] = result.resized[i].data();
     }
   }

@@ -1,4 +1,5 @@
-// The contrastive loss and exact search over host arrays, on any device (src/native.ts, ContrastiveLossInput, TopKInput).
+// The contrastive loss and exact search over host arrays, on any device (src/native.ts, ContrastiveLossInput,
+// TopKInput).
 #include <cstring>
 
 #include "napi/exports.h"
@@ -35,8 +36,8 @@ void check_starts(IntArray starts, int64_t rows, int64_t count, const char* name
 
 void check_indices(IntArray indices, int64_t limit, const char* name) {
   for (int64_t i = 0; i < indices.size; ++i)
-    require(indices.data[i] >= 0 && indices.data[i] < limit, "E_BATCH", name, " holds ", indices.data[i], " at ", i, ", expected 0 to ",
-            limit - 1);
+    require(indices.data[i] >= 0 && indices.data[i] < limit, "E_BATCH", name, " holds ", indices.data[i], " at ", i,
+            ", expected 0 to ", limit - 1);
 }
 
 struct DeviceArgument {
@@ -54,8 +55,8 @@ struct LossResult {
   std::vector<float> dqueries, dtargets;
 };
 
-void compute_loss(Device& device, FloatArray queries, FloatArray targets, int64_t dimension, const InfoNceOptions& options,
-                  bool gradients, LossResult& result) {
+void compute_loss(Device& device, FloatArray queries, FloatArray targets, int64_t dimension,
+                  const InfoNceOptions& options, bool gradients, LossResult& result) {
   const int64_t b = queries.size / dimension, n = targets.size / dimension;
   Arena rows(device, "loss"), scratch(device, "loss workspace");
   Tensor dqueries, dtargets;
@@ -70,8 +71,8 @@ void compute_loss(Device& device, FloatArray queries, FloatArray targets, int64_
       dtargets = Tensor(device, result.dtargets.data(), DType::F32, {n, dimension});
     }
   }
-  result.values =
-      info_nce(dqueries, dtargets, upload(rows, queries, b, dimension), upload(rows, targets, n, dimension), options, scratch);
+  result.values = info_nce(dqueries, dtargets, upload(rows, queries, b, dimension), upload(rows, targets, n, dimension),
+                           options, scratch);
   if (gradients && device.is_cuda()) {
     device.to_host(result.dqueries.data(), dqueries.data, dqueries.bytes());
     device.to_host(result.dtargets.data(), dtargets.data, dtargets.bytes());
@@ -160,8 +161,8 @@ Napi::Value top_k_export(const Napi::CallbackInfo& info) {
         Arena rows(device->device(), "search"), scratch(device->device(), "search workspace");
         result->indices.resize(size_t(b * options.k));
         result->scores.resize(size_t(b * options.k));
-        top_k(result->indices.data(), result->scores.data(), upload(rows, queries, b, dimension), upload(rows, targets, n, dimension),
-              options, scratch);
+        top_k(result->indices.data(), result->scores.data(), upload(rows, queries, b, dimension),
+              upload(rows, targets, n, dimension), options, scratch);
       },
       [result](Napi::Env env) {
         Napi::Object object = Napi::Object::New(env);

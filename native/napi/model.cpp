@@ -1,5 +1,5 @@
-// The handle of a loaded model (src/native.ts, NativeModel). Its methods are closures over it: there is no receiver to get
-// wrong, and nothing to unwrap.
+// The handle of a loaded model (src/native.ts, NativeModel). Its methods are closures over it: there is no receiver to
+// get wrong, and nothing to unwrap.
 #include "napi/exports.h"
 
 namespace vlm2vec {
@@ -23,30 +23,32 @@ Napi::Value embed(const Handle& handle, const Napi::CallbackInfo& info) {
     std::vector<float> embeddings, last_hidden;
   };
   auto result = std::make_shared<Result>();
-  return Environment::of(info.Env()).run(
-      info.Env(), handle->executor->executor(), info[0],
-      [handle, batch, result, with_hidden] {
-        const size_t width = size_t(handle->model->dimension());
-        result->embeddings.resize(size_t(batch.sequence_count) * width);
-        if (with_hidden) result->last_hidden.resize(size_t(batch.token_count) * width);
-        handle->model->embed(batch, result->embeddings.data(), with_hidden ? result->last_hidden.data() : nullptr,
-                             &handle->executor->executor().cancelled());
-      },
-      [result, with_hidden](Napi::Env env) {
-        Napi::Object object = Napi::Object::New(env);
-        object.Set("embeddings", to_js(env, result->embeddings));
-        if (with_hidden) object.Set("lastHidden", to_js(env, result->last_hidden));
-        return object;
-      });
+  return Environment::of(info.Env())
+      .run(
+          info.Env(), handle->executor->executor(), info[0],
+          [handle, batch, result, with_hidden] {
+            const size_t width = size_t(handle->model->dimension());
+            result->embeddings.resize(size_t(batch.sequence_count) * width);
+            if (with_hidden) result->last_hidden.resize(size_t(batch.token_count) * width);
+            handle->model->embed(batch, result->embeddings.data(), with_hidden ? result->last_hidden.data() : nullptr,
+                                 &handle->executor->executor().cancelled());
+          },
+          [result, with_hidden](Napi::Env env) {
+            Napi::Object object = Napi::Object::New(env);
+            object.Set("embeddings", to_js(env, result->embeddings));
+            if (with_hidden) object.Set("lastHidden", to_js(env, result->last_hidden));
+            return object;
+          });
 }
 
 Napi::Value save(const Handle& handle, const Napi::CallbackInfo& info) {
   require_open(handle);
   const SaveArguments to = save_arguments(info[0]);
-  return Environment::of(info.Env()).run(
-      info.Env(), handle->executor->executor(), info.Env().Undefined(),
-      [handle, to] { save_model(handle->model->weights(), to.path, to.dtype, to.keep_types); },
-      [](Napi::Env env) { return env.Undefined(); });
+  return Environment::of(info.Env())
+      .run(
+          info.Env(), handle->executor->executor(), info.Env().Undefined(),
+          [handle, to] { save_model(handle->model->weights(), to.path, to.dtype, to.keep_types); },
+          [](Napi::Env env) { return env.Undefined(); });
 }
 
 Napi::Value memory(const Handle& handle, const Napi::CallbackInfo& info) {
@@ -60,9 +62,10 @@ Napi::Value memory(const Handle& handle, const Napi::CallbackInfo& info) {
 
 Napi::Value close(const Handle& handle, const Napi::CallbackInfo& info) {
   handle->closed = true;
-  return Environment::of(info.Env()).run(
-      info.Env(), handle->executor->executor(), info.Env().Undefined(), [handle] { handle->model.reset(); },
-      [](Napi::Env env) { return env.Undefined(); });
+  return Environment::of(info.Env())
+      .run(
+          info.Env(), handle->executor->executor(), info.Env().Undefined(), [handle] { handle->model.reset(); },
+          [](Napi::Env env) { return env.Undefined(); });
 }
 
 }  // namespace

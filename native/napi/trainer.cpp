@@ -14,20 +14,21 @@ struct TrainerHandle {
 using Handle = std::shared_ptr<TrainerHandle>;
 
 // Runs `work` on the trainer, in order with the others.
-Napi::Value run(const Handle& handle, const Napi::CallbackInfo& info, Napi::Value pin, std::function<void(Trainer&)> work,
-                std::function<Napi::Value(Napi::Env)> result) {
+Napi::Value run(const Handle& handle, const Napi::CallbackInfo& info, Napi::Value pin,
+                std::function<void(Trainer&)> work, std::function<Napi::Value(Napi::Env)> result) {
   require(!handle->closed, "E_CLOSED", "the trainer has been closed");
   auto use = std::make_shared<MemoryUse>();
-  return Environment::of(info.Env()).run(
-      info.Env(), handle->executor->executor(), pin,
-      [handle, work, use] {
-        work(*handle->trainer);
-        *use = handle->trainer->memory();
-      },
-      [handle, result, use](Napi::Env env) {
-        handle->memory = *use;
-        return result(env);
-      });
+  return Environment::of(info.Env())
+      .run(
+          info.Env(), handle->executor->executor(), pin,
+          [handle, work, use] {
+            work(*handle->trainer);
+            *use = handle->trainer->memory();
+          },
+          [handle, result, use](Napi::Env env) {
+            handle->memory = *use;
+            return result(env);
+          });
 }
 
 Napi::Value undefined(Napi::Env env) { return env.Undefined(); }
@@ -86,7 +87,8 @@ template <void (Trainer::*function)(const std::string&)>
 Napi::Value with_path(const Handle& handle, const Napi::CallbackInfo& info) {
   require(info[0].IsString(), "E_OPTION", "expected a path");
   const std::string path = info[0].As<Napi::String>().Utf8Value();
-  return run(handle, info, info.Env().Undefined(), [path](Trainer& trainer) { (trainer.*function)(path); }, undefined);
+  return run(
+      handle, info, info.Env().Undefined(), [path](Trainer& trainer) { (trainer.*function)(path); }, undefined);
 }
 
 Napi::Value save_weights(const Handle& handle, const Napi::CallbackInfo& info) {
@@ -100,8 +102,10 @@ Napi::Value memory(const Handle& handle, const Napi::CallbackInfo& info) { retur
 
 Napi::Value close(const Handle& handle, const Napi::CallbackInfo& info) {
   handle->closed = true;
-  return Environment::of(info.Env()).run(
-      info.Env(), handle->executor->executor(), info.Env().Undefined(), [handle] { handle->trainer.reset(); }, undefined);
+  return Environment::of(info.Env())
+      .run(
+          info.Env(), handle->executor->executor(), info.Env().Undefined(), [handle] { handle->trainer.reset(); },
+          undefined);
 }
 
 TrainerOptions trainer_options(const nlohmann::json& json) {
@@ -125,10 +129,11 @@ Napi::Value create_trainer(const Napi::CallbackInfo& info) {
   const auto files = field<std::vector<std::string>>(json, "files");
   TrainerOptions options = trainer_options(json);
   options.dropout = field<float>(json, "dropout");
-  require(options.dropout >= 0 && options.dropout < 1, "E_OPTION", "dropout is ", options.dropout, ", expected 0 up to 1");
+  require(options.dropout >= 0 && options.dropout < 1, "E_OPTION", "dropout is ", options.dropout,
+          ", expected 0 up to 1");
   const auto initialization = field<std::string>(json, "initialization");
-  require(initialization == "kaiming" || initialization == "gaussian", "E_OPTION", "unknown initialization \"", initialization,
-          "\"; expected kaiming or gaussian");
+  require(initialization == "kaiming" || initialization == "gaussian", "E_OPTION", "unknown initialization \"",
+          initialization, "\"; expected kaiming or gaussian");
   options.initialization =
       initialization == "gaussian" ? Weights::Initialization::Gaussian : Weights::Initialization::Kaiming;
   options.seed = field<uint64_t>(json, "seed");

@@ -18,7 +18,8 @@ bool is_frozen(const TrainerOptions& options, Part part) {
 
 }  // namespace
 
-Trainer::Trainer(Device& device, const ModelConfig& config, const std::vector<std::string>& files, const TrainerOptions& options)
+Trainer::Trainer(Device& device, const ModelConfig& config, const std::vector<std::string>& files,
+                 const TrainerOptions& options)
     : options_(options),
       weights_(device, config, files, {options.compute, true}),
       optimizer_(device, "optimizer state"),
@@ -61,7 +62,8 @@ Context Trainer::context(const Batch& batch, const ChunkPlace& place, const std:
   context.seed = options_.seed;
   context.step = uint64_t(place.step);
   if (options_.dropout > 0)
-    context.row_ids = vision ? row_ids(place.first_patch, batch.patch_count) : row_ids(place.first_token, batch.token_count);
+    context.row_ids =
+        vision ? row_ids(place.first_patch, batch.patch_count) : row_ids(place.first_token, batch.token_count);
   return context;
 }
 
@@ -72,7 +74,8 @@ void Trainer::forget_features(int64_t step) {
   features_.reset();
 }
 
-void Trainer::embed(const Batch& batch, const ChunkPlace& place, float* embeddings, const std::atomic<bool>* cancelled) {
+void Trainer::embed(const Batch& batch, const ChunkPlace& place, float* embeddings,
+                    const std::atomic<bool>* cancelled) {
   batch.check(weights_.config());
   scratch_.reset();
   forget_features(place.step);
@@ -125,14 +128,15 @@ double Trainer::update(const UpdateOptions& options) {
   adamw.learning_rate = options.learning_rate;
   adamw.step = ++updates_;
   // torch.nn.utils.clip_grad_norm_
-  if (options.max_grad_norm > 0) adamw.gradient_scale = float(std::min(1.0, double(options.max_grad_norm) / (norm + 1e-6)));
+  if (options.max_grad_norm > 0)
+    adamw.gradient_scale = float(std::min(1.0, double(options.max_grad_norm) / (norm + 1e-6)));
   for (Moments& moments : moments_) {
     Parameter& parameter = *moments.parameter;
     const int64_t size = parameter.master.size();
     adamw.weight_decay = parameter.spec.decayed() ? options.weight_decay : 0;
     const bool shadowed = parameter.value.data != parameter.master.data;
-    adamw_update(parameter.master.reshape({size}), shadowed ? parameter.value.reshape({size}) : Tensor(), moments.m, moments.v,
-                 parameter.gradient.reshape({size}), adamw);
+    adamw_update(parameter.master.reshape({size}), shadowed ? parameter.value.reshape({size}) : Tensor(), moments.m,
+                 moments.v, parameter.gradient.reshape({size}), adamw);
     zero(parameter.gradient);
   }
   encoder_->invalidate();
@@ -158,8 +162,8 @@ std::string written_name(const Parameter& parameter) {
 void read_into(Tensor to, const SafetensorsFile& file, const std::string& name) {
   const StoredTensor* stored = file.find(name);
   require(stored, "E_CHECKPOINT", file.path(), ": tensor ", name, " is missing; the state belongs to another run");
-  require(stored->dtype == DType::F32 && stored->size() == to.size(), "E_CHECKPOINT", file.path(), ": tensor ", name, " holds ",
-          stored->size(), " numbers, expected ", to.size(), "; the state belongs to another run");
+  require(stored->dtype == DType::F32 && stored->size() == to.size(), "E_CHECKPOINT", file.path(), ": tensor ", name,
+          " holds ", stored->size(), " numbers, expected ", to.size(), "; the state belongs to another run");
   to.device->to_device(to.data, stored->data, to.bytes());
 }
 
@@ -168,7 +172,8 @@ void read_into(Tensor to, const SafetensorsFile& file, const std::string& name) 
 void Trainer::save_gradients(const std::string& path) {
   std::vector<TensorToWrite> tensors;
   for (const Moments& moments : moments_)
-    tensors.push_back(f32_tensor(written_name(*moments.parameter), moments.parameter->spec.shape, moments.parameter->gradient));
+    tensors.push_back(
+        f32_tensor(written_name(*moments.parameter), moments.parameter->spec.shape, moments.parameter->gradient));
   write_safetensors(path, tensors);
 }
 
@@ -176,7 +181,8 @@ void Trainer::save_weights(const std::string& path, DType dtype, bool keep_types
   if (options_.full) return save_model(weights_, path, dtype, keep_types);
   std::vector<TensorToWrite> tensors;
   for (const Moments& moments : moments_)
-    tensors.push_back(f32_tensor(peft_key(*moments.parameter), moments.parameter->spec.shape, moments.parameter->master));
+    tensors.push_back(
+        f32_tensor(peft_key(*moments.parameter), moments.parameter->spec.shape, moments.parameter->master));
   write_safetensors(path, tensors);
 }
 
@@ -190,7 +196,8 @@ void Trainer::save_state(const std::string& path) {
     tensors.push_back(f32_tensor("m." + name, {parameter.master.size()}, moments.m));
     tensors.push_back(f32_tensor("v." + name, {parameter.master.size()}, moments.v));
   }
-  write_safetensors(path, tensors, {{"format", "vlm2vec-native optimizer state"}, {"updates", std::to_string(updates_)}});
+  write_safetensors(path, tensors,
+                    {{"format", "vlm2vec-native optimizer state"}, {"updates", std::to_string(updates_)}});
 }
 
 void Trainer::restore_state(const std::string& path) {
@@ -215,7 +222,8 @@ void Trainer::restore_state(const std::string& path) {
 // Memory
 
 MemoryUse Trainer::memory() {
-  return {weights_.bytes(), encoder_->packed_bytes(), weights_.gradient_bytes(), optimizer_.used(), scratch_.peak() + features_.peak()};
+  return {weights_.bytes(), encoder_->packed_bytes(), weights_.gradient_bytes(), optimizer_.used(),
+          scratch_.peak() + features_.peak()};
 }
 
 MemoryUse training_memory(const ModelConfig& config, const TrainerOptions& options, int64_t tokens, int64_t patches,
@@ -233,7 +241,8 @@ MemoryUse training_memory(const ModelConfig& config, const TrainerOptions& optio
     size_t trained_size = trained ? size : 0;
     const auto adapter = spec.role == Role::Linear ? adapters.find(spec.module()) : adapters.end();
     if (adapter != adapters.end()) {
-      const size_t own = size_t(adapter->second->rank) * size_t(spec.n() + spec.k()) + (adapter->second->dora ? size_t(spec.n()) : 0);
+      const size_t own =
+          size_t(adapter->second->rank) * size_t(spec.n() + spec.k()) + (adapter->second->dora ? size_t(spec.n()) : 0);
       use.weights += own * (width == 2 ? 6 : 4);
       use.packed += 2 * own * width;
       trained_size += own;
@@ -244,7 +253,8 @@ MemoryUse training_memory(const ModelConfig& config, const TrainerOptions& optio
   }
   const ActivationBytes bytes = activation_bytes(config, options.compute, tokens, patches, vision_trains);
   const size_t kept = bytes.all - bytes.least;
-  use.activations = options.activation_memory == 0 ? bytes.all : bytes.least + std::min(kept, options.activation_memory);
+  use.activations =
+      options.activation_memory == 0 ? bytes.all : bytes.least + std::min(kept, options.activation_memory);
   use.activations += size_t(sequences * config.text.hidden_size) * 4 * 4;
   return use;
 }

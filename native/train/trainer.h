@@ -1,6 +1,6 @@
-// Contrastive training of a model in GradCache's three calls (Gao et al. 2021): `embed` a chunk keeping nothing; `backward`:
-// forward again, then push the gradient of its embeddings back; `update`: clip and one AdamW step. What is random depends on
-// the place of a row in its batch, so that the chunk size does not change the result.
+// Contrastive training of a model in GradCache's three calls (Gao et al. 2021): `embed` a chunk keeping nothing;
+// `backward`: forward again, then push the gradient of its embeddings back; `update`: clip and one AdamW step. What is
+// random depends on the place of a row in its batch, so that the chunk size does not change the result.
 #pragma once
 #include <map>
 
@@ -35,13 +35,16 @@ struct MemoryUse {
 
 class Trainer {
  public:
-  Trainer(Device& device, const ModelConfig& config, const std::vector<std::string>& files, const TrainerOptions& options);
+  Trainer(Device& device, const ModelConfig& config, const std::vector<std::string>& files,
+          const TrainerOptions& options);
 
   int64_t dimension() const { return encoder_->dimension(); }
-  // embeddings (B, C), host memory. Features of a frozen vision tower are kept for `backward` of the same step and chunk.
+  // embeddings (B, C), host memory. Features of a frozen vision tower are kept for `backward` of the same step and
+  // chunk.
   void embed(const Batch& batch, const ChunkPlace& place, float* embeddings, const std::atomic<bool>* cancelled);
   // dembeddings (B, C), host memory. Adds to the gradients.
-  void backward(const Batch& batch, const ChunkPlace& place, const float* dembeddings, const std::atomic<bool>* cancelled);
+  void backward(const Batch& batch, const ChunkPlace& place, const float* dembeddings,
+                const std::atomic<bool>* cancelled);
   // Returns the norm of all gradients before clipping. E_NUMERIC if it is not finite; then nothing has changed.
   double update(const UpdateOptions& options);
 

@@ -44,7 +44,8 @@ class Checkpoint {
       const bool norm = spec.role == Role::Vector && spec.name.find("norm") != std::string::npos;
       tensors.push_back({spec.name, DType::F32, spec.shape, [spec, own, norm](void* to) {
                            for (int64_t i = 0; i < spec.size(); ++i)
-                             static_cast<float*>(to)[i] = 0.25f * random_normal(7, own, uint64_t(i)) + (norm ? 1.0f : 0.0f);
+                             static_cast<float*>(to)[i] =
+                                 0.25f * random_normal(7, own, uint64_t(i)) + (norm ? 1.0f : 0.0f);
                          }});
     }
     if (change) change(tensors);
@@ -170,8 +171,8 @@ void expect_same_gradients(const std::map<std::string, std::vector<float>>& a,
       norm += double(values[i]) * values[i];
     }
     expect(norm > 0, name, " has a gradient of norm ", norm);
-    expect(std::sqrt(difference) <= bound * std::max(std::sqrt(norm), 1e-2 * std::sqrt(total)), name, ": gradients differ by ",
-           std::sqrt(difference), " of ", std::sqrt(norm));
+    expect(std::sqrt(difference) <= bound * std::max(std::sqrt(norm), 1e-2 * std::sqrt(total)), name,
+           ": gradients differ by ", std::sqrt(difference), " of ", std::sqrt(norm));
   }
 }
 
@@ -183,7 +184,8 @@ TrainerOptions lora_options(float dropout) {
   return options;
 }
 
-void expect_checkpoint_error(std::initializer_list<const char*> words, const std::function<void(std::vector<TensorToWrite>&)>& change) {
+void expect_checkpoint_error(std::initializer_list<const char*> words,
+                             const std::function<void(std::vector<TensorToWrite>&)>& change) {
   const Checkpoint checkpoint(change);
   const auto device = Device::cpu(1);
   expect_error("E_CHECKPOINT", words, [&] { EmbeddingModel(*device, tiny_config(), {checkpoint.path}, {}); });
@@ -194,7 +196,9 @@ const Cases cases(
     {{"knows a tensor by each of its three names",
       [] {
         expect(canonical_name("visual.merger.ln_q.bias") == "model.visual.merger.ln_q.bias", "hub, vision");
-        expect(canonical_name("model.layers.1.mlp.up_proj.weight") == "model.language_model.layers.1.mlp.up_proj.weight", "hub");
+        expect(
+            canonical_name("model.layers.1.mlp.up_proj.weight") == "model.language_model.layers.1.mlp.up_proj.weight",
+            "hub");
         expect(canonical_name("model.norm.weight") == "model.language_model.norm.weight", "hub, norm");
         expect(canonical_name("language_model.norm.weight") == "model.language_model.norm.weight", "bare");
         expect(canonical_name("model.language_model.norm.weight") == "model.language_model.norm.weight", "new");
@@ -207,7 +211,8 @@ const Cases cases(
             if (tensors[i].name == "model.visual.blocks.1.norm1.bias") tensors.erase(tensors.begin() + long(i));
         });
         expect_checkpoint_error({"model.visual.blocks.2.norm1.bias", "unexpected"}, [](auto& tensors) {
-          tensors.push_back({"model.visual.blocks.2.norm1.bias", DType::F32, {1}, [](void* to) { std::memset(to, 0, 4); }});
+          tensors.push_back(
+              {"model.visual.blocks.2.norm1.bias", DType::F32, {1}, [](void* to) { std::memset(to, 0, 4); }});
         });
         expect_checkpoint_error({"model.language_model.norm.weight", "(31)", "(32)"}, [](auto& tensors) {
           for (auto& tensor : tensors)
@@ -237,7 +242,8 @@ const Cases cases(
           const std::vector<float> together = embed(model, all);
           for (int i = 0; i < 11; ++i) {
             const std::vector<float> alone = embed(model, item(i));
-            expect(std::memcmp(alone.data(), together.data() + i * 32, 32 * 4) == 0, "item ", i, " differs in ", name_of(compute));
+            expect(std::memcmp(alone.data(), together.data() + i * 32, 32 * 4) == 0, "item ", i, " differs in ",
+                   name_of(compute));
           }
         }
       }},
