@@ -11,12 +11,18 @@ import { fileURLToPath } from 'node:url'
 import { setup } from './setup.mjs'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
-const NATIVE_RUNNERS = ['build/Release/vlm2vec_test', 'build/vlm2vec_test']
+/** The native tests, and those of the CUDA kernels emulated on the CPU (test/native/emulation). */
+const NATIVE_RUNNERS = [
+  { name: 'vlm2vec_test', args: [] },
+  ...(process.platform === 'linux' ? [{ name: 'vlm2vec_test_emulated', args: ['--filter', '[cuda]'] }] : [])
+]
 
 const given = process.argv.slice(2)
 try {
   await setup()
-  const results = [...(given.length === 0 ? [await nativeTests()] : []), await unitTests(given)]
+  const results = []
+  for (const runner of given.length === 0 ? NATIVE_RUNNERS : []) results.push(await nativeTests(runner))
+  results.push(await unitTests(given))
   for (const skip of results.flatMap((each) => each.skips)) console.log(`skipped: ${skip}`)
   const total = (name) => results.reduce((sum, each) => sum + each.counts[name], 0)
   console.log(`${total('passed')} passed, ${total('failed')} failed, ${total('skipped')} skipped`)
@@ -27,13 +33,13 @@ try {
   process.exitCode = 1
 }
 
-async function nativeTests() {
-  const runner = NATIVE_RUNNERS.map((path) => join(root, path)).find((path) => existsSync(path))
-  if (!runner) return failure('the native test runner was not built')
-  const { code, output } = await run(runner, [])
+async function nativeTests({ name, args }) {
+  const runner = ['build/Release', 'build'].map((folder) => join(root, folder, name)).find((path) => existsSync(path))
+  if (!runner) return failure(`the native test runner ${name} was not built`)
+  const { code, output } = await run(runner, args)
   const lines = output.trimEnd().split('\n')
   const match = /(\d+) passed, (\d+) failed, (\d+) skipped/.exec(lines.at(-1))
-  if (!match) return failure(`the native test runner ended without its counts (exit code ${code})`)
+  if (!match) return failure(`${name} ended without its counts (exit code ${code})`)
   const [passed, failed, skipped] = match.slice(1).map(Number)
   // Whoever exits with an error has failed, whatever was counted.
   return { counts: { passed, failed: failed || Number(code !== 0), skipped }, skips: [] }

@@ -29,7 +29,7 @@ constexpr int kMostThreads = 1024;
 constexpr uint8_t kNaN = 0xff, kGuard = 0xa5;
 constexpr size_t kGuardBytes = 1024;
 
-enum class State { Ready, AtBlock, AtWarp, Done };
+enum class State { Free, Ready, AtBlock, AtWarp, Done };  // Free: nothing to wait for but its warp's turn
 
 struct Fiber {
   State state;
@@ -99,47 +99,45 @@ __attribute__((noinline)) void resume(int t) {
   setcontext(&context);
 }
 
-// Lets go on whoever waits with all of its warp, or its block. True if there is anyone.
-bool release(int threads) {
-  Block& b = block();
-  bool released = false;
-  int at_block = 0;
-  for (int first = 0; first < threads; first += kWarp) {
-    int at_warp = 0, done = 0;
-    for (int t = first; t < first + kWarp; ++t) {
-      at_warp += b.fibers[t].state == State::AtWarp;
-      at_block += b.fibers[t].state == State::AtBlock;
-      done += b.fibers[t].state == State::Done;
-    }
-    if (at_warp > 0 && done > 0) stop("an exchange within a warp that some of its threads have left");
-    if (at_warp < kWarp) continue;
-    for (int t = first; t < first + kWarp; ++t) b.fibers[t].state = State::Ready;
-    released = true;
-  }
-  if (at_block == threads) {
-    for (int t = 0; t < threads; ++t) b.fibers[t].state = State::Ready;
-    released = true;
-  }
-  return released;
+bool all(State state, int first, int count) {
+  for (int t = first; t < first + count; ++t)
+    if (block().fibers[t].state != state) return false;
+  return true;
 }
 
-void run_block(int threads, unsigned& order) {
+void set(State state, int first, int count) {
+  for (int t = first; t < first + count; ++t) block().fibers[t].state = state;
+}
+
+unsigned draw() {
+  static unsigned state = 1;
+  state = state * 1664525u + 1013904223u;
+  return state >> 8;
+}
+
+bool can_go(int warp) { return all(State::AtWarp, warp * kWarp, kWarp) || all(State::Free, warp * kWarp, kWarp); }
+
+// Gives the turn to a warp: the one that had it, as far as it comes, then another, drawn by lot; and when none can go
+// because all threads are at the block's barrier, to one of all.
+void give_turn(int threads, int& warp) {
+  const int warps = threads / kWarp;
+  if (all(State::AtBlock, 0, threads)) set(State::Free, 0, threads);
+  if (!can_go(warp)) {
+    const int first = int(draw() % unsigned(warps));
+    for (int i = 0; i < warps && !can_go(warp); ++i) warp = (first + i) % warps;
+  }
+  if (!can_go(warp)) stop("threads wait at a barrier, or for their warp, for others that never come");
+  set(State::Ready, warp * kWarp, kWarp);
+}
+
+void run_block(int threads) {
   Block& b = block();
-  for (int t = 0; t < threads; ++t) b.fibers[t].state = State::Ready, b.fibers[t].exchanges = 0;
-  for (;;) {
-    // another order in each round; those that the stride leaves out follow
-    order = order * 1664525u + 1013904223u;
-    const int stride = int(order >> 8) % threads | 1, offset = int(order >> 20) % threads;
-    for (int i = 0; i < threads; ++i) {
-      const int t = (offset + i * stride) % threads;
-      if (b.fibers[t].state == State::Ready) resume(t);
-    }
-    for (int t = 0; t < threads; ++t)
-      if (b.fibers[t].state == State::Ready) resume(t);
-    int done = 0;
-    for (int t = 0; t < threads; ++t) done += b.fibers[t].state == State::Done;
-    if (done == threads) return;
-    if (!release(threads)) stop("threads wait for others that never come");
+  set(State::Free, 0, threads);
+  for (int t = 0; t < threads; ++t) b.fibers[t].exchanges = 0;
+  for (int warp = 0; !all(State::Done, 0, threads);) {
+    give_turn(threads, warp);
+    const int first = int(draw() % kWarp);
+    for (int i = 0; i < kWarp; ++i) resume(warp * kWarp + (first + i) % kWarp);
   }
 }
 
@@ -157,7 +155,6 @@ const uint8_t* exchange(const void* posted, size_t bytes) {
 }
 
 void run_grid(dim3 grid, dim3 threads, size_t shared_bytes, const std::function<void()>& thread) {
-  static unsigned order = 1;
   auto* shared = reinterpret_cast<uint8_t*>(vlm2vec::cuda::shared_memory);
   gridDim = grid;
   blockDim = threads;
@@ -168,7 +165,7 @@ void run_grid(dim3 grid, dim3 threads, size_t shared_bytes, const std::function<
       for (blockIdx.x = 0; blockIdx.x < grid.x; ++blockIdx.x) {
         std::memset(shared, kNaN, shared_bytes);
         std::memset(shared + shared_bytes, kGuard, kGuardBytes);
-        run_block(int(threads.x), order);
+        run_block(int(threads.x));
         for (size_t i = 0; i < kGuardBytes; ++i)
           if (shared[shared_bytes + i] != kGuard) stop("a write behind the block's shared memory");
       }
