@@ -13,7 +13,7 @@ CudaBlas::CudaBlas(Device& device) : device_(device), functions_(cuda_blas_funct
 }
 
 CudaBlas::~CudaBlas() {
-  functions_.Destroy(handle_);
+  if (static_cast<CudaDevice&>(device_).alive()) functions_.Destroy(handle_);
   device_.release(workspace_);
 }
 

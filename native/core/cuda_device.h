@@ -20,6 +20,7 @@ class CudaDevice final : public Device {
   void synchronize() override;
 
   cudaStream_t stream() const { return stream_; }
+  bool alive() const { return dead_.empty(); }
 
   // Throws E_CUDA for a failed call. An error after which the driver refuses all further calls of the process (an
   // illegal address in a kernel) marks the device dead: every later use throws at once, with the first reason.

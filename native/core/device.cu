@@ -78,10 +78,11 @@ CudaDevice::CudaDevice(int index) : Device(Kind::Cuda, 1, Isa::Portable), index_
 }
 
 CudaDevice::~CudaDevice() {
-  cudaSetDevice(index_);
-  if (dead_.empty()) cudaStreamSynchronize(stream_);
+  // at the end of a process CUDA may be gone before this object: nothing is to be given back then
+  if (cudaSetDevice(index_) != cudaSuccess && alive()) dead_ = "CUDA has been unloaded";
+  if (alive()) cudaStreamSynchronize(stream_);
   drop_states();
-  cudaStreamDestroy(stream_);
+  if (alive()) cudaStreamDestroy(stream_);
   cudaGetLastError();
 }
 
@@ -91,7 +92,7 @@ std::string CudaDevice::describe() const {
 }
 
 void CudaDevice::activate() {
-  require(dead_.empty(), "E_CUDA", describe(), " stopped after an earlier error, start the process again: ", dead_);
+  require(alive(), "E_CUDA", describe(), " stopped after an earlier error, start the process again: ", dead_);
   CUDA_CHECK(*this, cudaSetDevice(index_));
 }
 
@@ -128,7 +129,7 @@ void* CudaDevice::allocate(size_t bytes) {
 }
 
 void CudaDevice::release(void* memory) noexcept {
-  if (!memory || !dead_.empty()) return;
+  if (!memory || !alive()) return;
   cudaSetDevice(index_);
   cudaStreamSynchronize(stream_);  // what still runs may use it
   cudaFree(memory);
