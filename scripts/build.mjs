@@ -1,6 +1,6 @@
 /**
  * Builds the addon and the native test runner (CMake, driven by cmake-js) and the JavaScript (tsc).
- * `node scripts/build.mjs [--cuda|--no-cuda] [--native] [--types] [--jobs N]`; without a part, both are built.
+ * `node scripts/build.mjs [--cuda|--no-cuda] [--native] [--tests] [--types] [--jobs N]`; without a part, all are built.
  */
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -13,18 +13,23 @@ import { parseArgs } from 'node:util'
 const root = fileURLToPath(new URL('..', import.meta.url))
 const BYTES_PER_JOB = 1.5 * 2 ** 30 // what one compiler process may take
 
-/** Each part: what it is made from, and what must be there afterwards. */
+/** Each part: what it is made from, what must be there afterwards, and for native ones what CMake builds (absent: everything). */
 const PARTS = {
   native: {
+    inputs: ['native', 'CMakeLists.txt', 'package-lock.json'],
+    outputs: ['build/Release/vlm2vec_native.node'],
+    target: 'vlm2vec_native'
+  },
+  tests: {
     inputs: ['native', 'test/native', 'CMakeLists.txt', 'package-lock.json'],
-    outputs: ['build/Release/vlm2vec_native.node']
+    outputs: ['build/vlm2vec_test']
   },
   types: { inputs: ['src', 'tsconfig.json', 'package-lock.json'], outputs: ['dist/cli.js', 'dist/index.js'] }
 }
 
-/** The parts that are missing, or older than what they are made from. */
-export function outdated() {
-  return Object.keys(PARTS).filter((part) => {
+/** Those of `parts` that are missing, or older than what they are made from. */
+export function outdated(parts) {
+  return parts.filter((part) => {
     if (part === 'native' && process.env.VLM2VEC_NATIVE_BINARY) return false
     const built = PARTS[part].outputs.every((path) => existsSync(join(root, path)))
     return !built || !existsSync(stampOf(part)) || readFileSync(stampOf(part), 'utf8') !== fingerprint(part)
@@ -36,17 +41,17 @@ export async function build({ parts = Object.keys(PARTS), cuda = 'AUTO', jobs = 
   for (const part of parts) {
     const before = fingerprint(part)
     rmSync(stampOf(part), { force: true })
-    if (part === 'native') buildNative(cuda, jobs)
-    else buildTypes()
+    if (part === 'types') buildTypes()
+    else buildNative(cuda, jobs, PARTS[part].target)
     mkdirSync(join(root, 'build'), { recursive: true })
     writeFileSync(stampOf(part), before)
   }
 }
 
-function buildNative(cuda, jobs) {
-  say(`compiling the native addon (${jobs} at a time)`)
+function buildNative(cuda, jobs, target) {
+  say(`compiling ${target ?? 'the addon and the native tests'} (${jobs} at a time)`)
   const flags = ['--out', 'build', '--config', 'Release', '--parallel', String(jobs), `--CDVLM2VEC_CUDA=${cuda}`]
-  run('cmake-js/bin/cmake-js', ['build', ...flags])
+  run('cmake-js/bin/cmake-js', ['build', ...flags, ...(target ? ['--target', target] : [])])
 }
 
 function buildTypes() {
@@ -109,6 +114,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
       cuda: { type: 'boolean' },
       'no-cuda': { type: 'boolean' },
       native: { type: 'boolean' },
+      tests: { type: 'boolean' },
       types: { type: 'boolean' },
       jobs: { type: 'string' }
     }

@@ -36,21 +36,20 @@ const SYSTEM_PACKAGES = [
   { name: 'nlohmann-json3-dev', why: 'reads JSON in the engine', found: () => header('nlohmann/json.hpp') }
 ]
 
-/** Prepares the checkout. Throws an error that says what to do where it cannot. */
-export async function setup() {
+/** Prepares the checkout, `parts` of the build among it. Throws an error that says what to do where it cannot. */
+export async function setup(parts = ['native', 'types']) {
   checkNode()
-  if (ready()) return
+  if (ready(parts)) return
   await withLock(async () => {
     installSystemPackages(missingSystemPackages())
     if (!npmPackagesMatch()) installNpmPackages()
     linkCommand()
-    const parts = outdated()
-    if (parts.length > 0) await build({ parts })
+    await build({ parts: outdated(parts) })
   })
 }
 
-function ready() {
-  return missingSystemPackages().length === 0 && npmPackagesMatch() && commandLinked() && outdated().length === 0
+function ready(parts) {
+  return missingSystemPackages().length === 0 && npmPackagesMatch() && commandLinked() && outdated(parts).length === 0
 }
 
 function checkNode() {

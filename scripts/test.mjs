@@ -19,7 +19,7 @@ const NATIVE_RUNNERS = [
 
 const given = process.argv.slice(2)
 try {
-  await setup()
+  await setup(['native', 'tests', 'types'])
   const results = []
   for (const runner of given.length === 0 ? NATIVE_RUNNERS : []) results.push(await nativeTests(runner))
   results.push(await unitTests(given))
