@@ -26,10 +26,25 @@ export function loadAddon(): Addon {
 
 function attempt(path: string, tried: string[]): Addon | undefined {
   try {
-    return require(path) as Addon
+    return withShortSpins(() => require(path) as Addon)
   } catch (error) {
     tried.push(`${path}: ${(error as Error).message.split('\n')[0]}`)
     return undefined
+  }
+}
+
+/**
+ * OpenMP's threads spin for milliseconds before they sleep. Where other programs want the same cores, each spins the time
+ * away that the other needs: a training step took ten times as long. libgomp reads its settings when it is loaded.
+ */
+function withShortSpins<T>(load: () => T): T {
+  const { env } = process
+  if (env['GOMP_SPINCOUNT'] !== undefined || env['OMP_WAIT_POLICY'] !== undefined) return load()
+  env['GOMP_SPINCOUNT'] = '2000' // about 20 microseconds
+  try {
+    return load()
+  } finally {
+    delete env['GOMP_SPINCOUNT']
   }
 }
 
