@@ -202,6 +202,16 @@ void check_unaligned(Tensors& t) {
   }
 }
 
+void check_unaligned_bias(Tensors& t) {
+  const Tensor x = t.random(DType::F32, {5, 24}), w = t.random(DType::F32, {16, 24}), wide = t.random(DType::F32, {17});
+  const Weight weight(w);
+  const Tensor bias = wide.slice(1, 16), out = t.output(DType::F32, {5, 16});
+  Numbers expected(5 * 16);
+  matmul_forward_reference(expected.data(), read(x).data(), read(w).data(), read(bias).data(), 5, 16, 24);
+  matmul_forward(out, x, weight, bias);
+  expect_near("out", out, expected, 1e-12);
+}
+
 void check_no_rows(Tensors& t) {
   const Tensor x = t.zeros(DType::F32, {0, 4}), out = t.output(DType::F32, {0, 3});
   const Tensor w = t.random(DType::F32, {3, 4}), dw = t.random(DType::F32, {3, 4}), db = t.random(DType::F32, {3});
@@ -280,6 +290,7 @@ const Cases cases(
            const OwnKernels own(t.device());
            check_unaligned(t);
          }},
+        {"a bias may begin anywhere", Backends::CpuAndCuda, [](Tensors& t) { check_unaligned_bias(t); }},
         {"no rows are no work", Backends::CpuAndCuda, [](Tensors& t) { check_no_rows(t); }},
         {"refuses sizes and types that do not fit", Backends::Cpu, [](Tensors& t) { check_errors(t); }},
     });
