@@ -50,33 +50,30 @@ DeviceArgument device_argument(Napi::Value value) {
   return {field<std::string>(json, "device"), field<int>(json, "threads")};
 }
 
-struct LossResult {
-  InfoNceResult values;
-  std::vector<float> dqueries, dtargets;
+// Where gradients go: memory of arrays made on JavaScript's thread, so that they are written once and never copied.
+struct LossOutputs {
+  float *dqueries = nullptr, *dtargets = nullptr;  // null: not wanted
 };
 
-void compute_loss(Device& device, FloatArray queries, FloatArray targets, int64_t dimension,
-                  const InfoNceOptions& options, bool gradients, LossResult& result) {
+Tensor output_rows(Arena& arena, float* to, int64_t rows, int64_t width) {
+  if (!to) return {};
+  Device& device = arena.device();
+  return device.is_cuda() ? arena.allocate(DType::F32, {rows, width}) : Tensor(device, to, DType::F32, {rows, width});
+}
+
+InfoNceResult compute_loss(Device& device, FloatArray queries, FloatArray targets, int64_t dimension,
+                           const InfoNceOptions& options, LossOutputs to) {
   const int64_t b = queries.size / dimension, n = targets.size / dimension;
   Arena rows(device, "loss"), scratch(device, "loss workspace");
-  Tensor dqueries, dtargets;
-  if (gradients) {
-    result.dqueries.resize(size_t(queries.size));
-    result.dtargets.resize(size_t(targets.size));
-    if (device.is_cuda()) {
-      dqueries = rows.allocate(DType::F32, {b, dimension});
-      dtargets = rows.allocate(DType::F32, {n, dimension});
-    } else {
-      dqueries = Tensor(device, result.dqueries.data(), DType::F32, {b, dimension});
-      dtargets = Tensor(device, result.dtargets.data(), DType::F32, {n, dimension});
-    }
+  const Tensor dqueries = output_rows(rows, to.dqueries, b, dimension);
+  const Tensor dtargets = output_rows(rows, to.dtargets, n, dimension);
+  const InfoNceResult result = info_nce(dqueries, dtargets, upload(rows, queries, b, dimension),
+                                        upload(rows, targets, n, dimension), options, scratch);
+  if (device.is_cuda() && dqueries) {
+    device.to_host(to.dqueries, dqueries.data, dqueries.bytes());
+    device.to_host(to.dtargets, dtargets.data, dtargets.bytes());
   }
-  result.values = info_nce(dqueries, dtargets, upload(rows, queries, b, dimension), upload(rows, targets, n, dimension),
-                           options, scratch);
-  if (gradients && device.is_cuda()) {
-    device.to_host(result.dqueries.data(), dqueries.data, dqueries.bytes());
-    device.to_host(result.dtargets.data(), dtargets.data, dtargets.bytes());
-  }
+  return result;
 }
 
 }  // namespace
@@ -107,23 +104,33 @@ Napi::Value contrastive_loss(const Napi::CallbackInfo& info) {
     options.query_ids = ids->data;
     options.target_ids = target_ids->data;
   }
-  const bool gradients = input.Get("gradients").ToBoolean();
   const auto where = device_argument(info[1]);
-  Environment& environment = Environment::of(info.Env());
+  Napi::Env env = info.Env();
+  Napi::Object object = Napi::Object::New(env);  // the result; pins the input until it is settled
+  object.Set("input", input);
+  LossOutputs to;
+  if (input.Get("gradients").ToBoolean()) {
+    const auto output = [&](const char* name, int64_t size) {
+      Napi::Float32Array array = Napi::Float32Array::New(env, size_t(size));
+      object.Set(name, array);
+      return array.Data();
+    };
+    to.dqueries = output("dQueries", queries.size);
+    to.dtargets = output("dTargets", targets.size);
+  }
+  Environment& environment = Environment::of(env);
   auto device = environment.device(where.name, where.threads);
-  auto result = std::make_shared<LossResult>();
+  auto result = std::make_shared<InfoNceResult>();
+  auto kept = std::make_shared<Napi::ObjectReference>(Napi::Persistent(object));
   return environment.run(
-      info.Env(), device->executor(), input,
-      [=] { compute_loss(device->device(), queries, targets, dimension, options, gradients, *result); },
-      [result, gradients](Napi::Env env) {
-        Napi::Object object = Napi::Object::New(env);
-        object.Set("loss", result->values.loss);
-        object.Set("dTemperature", result->values.dtemperature);
-        if (gradients) {
-          object.Set("dQueries", to_js(env, result->dqueries));
-          object.Set("dTargets", to_js(env, result->dtargets));
-        }
-        return object;
+      env, device->executor(), object,
+      [=] { *result = compute_loss(device->device(), queries, targets, dimension, options, to); },
+      [result, kept](Napi::Env) {
+        Napi::Object settled = kept->Value();
+        settled.Delete("input");
+        settled.Set("loss", result->loss);
+        settled.Set("dTemperature", result->dtemperature);
+        return settled;
       });
 }
 
