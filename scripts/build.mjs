@@ -4,9 +4,20 @@
  */
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync
+} from 'node:fs'
 import { availableParallelism, totalmem } from 'node:os'
-import { join, relative } from 'node:path'
+import { basename, dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 
@@ -22,7 +33,7 @@ const PARTS = {
   },
   tests: {
     inputs: ['native', 'test/native', 'CMakeLists.txt', 'package-lock.json'],
-    outputs: ['build/vlm2vec_test']
+    outputs: ['build/cmake/vlm2vec_test']
   },
   types: { inputs: ['src', 'tsconfig.json', 'package-lock.json'], outputs: ['dist/cli.js', 'dist/index.js'] }
 }
@@ -50,8 +61,15 @@ export async function build({ parts = Object.keys(PARTS), cuda = 'AUTO', jobs = 
 
 function buildNative(cuda, jobs, target) {
   say(`compiling ${target ?? 'the addon and the native tests'} (${jobs} at a time)`)
-  const flags = ['--out', 'build', '--config', 'Release', '--parallel', String(jobs), `--CDVLM2VEC_CUDA=${cuda}`]
-  run('cmake-js/bin/cmake-js', ['build', ...flags, ...(target ? ['--target', target] : [])])
+  // A folder of its own: node-gyp writes a Makefile into build/.
+  const flags = ['--out', 'build/cmake', '--config', 'Release', `--CDVLM2VEC_CUDA=${cuda}`]
+  run('cmake-js/bin/cmake-js', ['configure', ...flags])
+  run('cmake-js/bin/cmake-js', ['build', ...flags, '--parallel', String(jobs), ...(target ? ['--target', target] : [])])
+  // Renamed into place, so that a process that has the old one loaded keeps it.
+  const [addon] = PARTS.native.outputs.map((path) => join(root, path))
+  mkdirSync(dirname(addon), { recursive: true })
+  copyFileSync(join(root, 'build/cmake/Release', basename(addon)), `${addon}.new`)
+  renameSync(`${addon}.new`, addon)
 }
 
 function buildTypes() {

@@ -34,7 +34,9 @@ try {
 }
 
 async function nativeTests({ name, args }) {
-  const runner = ['build/Release', 'build'].map((folder) => join(root, folder, name)).find((path) => existsSync(path))
+  const runner = ['build/cmake', 'build/cmake/Release']
+    .map((folder) => join(root, folder, name))
+    .find((path) => existsSync(path))
   if (!runner) return failure(`the native test runner ${name} was not built`)
   const { code, output } = await run(runner, args)
   const lines = output.trimEnd().split('\n')

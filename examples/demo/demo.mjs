@@ -100,7 +100,7 @@ function writeConfigs() {
       batch_size: 64,
       chunk_size: 64,
       max_steps: options.steps,
-      learning_rate: 2e-3,
+      learning_rate: 1e-3,
       schedule: 'cosine',
       warmup_steps: Math.ceil(options.steps / 20),
       temperature: 0.05,

@@ -68,9 +68,9 @@ export function drawScenes(random, count, { combinations, taken, distinct }) {
  */
 export function layOut(scene, random) {
   const { dx, dy } = scene.relation
-  const gap = random.between(0.22, 0.27)
-  const drift = random.between(-0.12, 0.12)
-  const centre = { x: 0.5 + random.between(-0.03, 0.03), y: 0.5 + random.between(-0.03, 0.03) }
+  const gap = random.between(0.23, 0.26)
+  const drift = random.between(-0.1, 0.1)
+  const centre = { x: 0.5 + random.between(-0.02, 0.02), y: 0.5 + random.between(-0.02, 0.02) }
   const objects = scene.objects.map((object, i) => {
     const side = i === 0 ? -1 : 1
     const large = (object === scene.asked) === scene.askedIsLarge
@@ -78,7 +78,7 @@ export function layOut(scene, random) {
       ...object,
       x: centre.x + side * (dx * gap + dy * drift),
       y: centre.y + side * (dy * gap + dx * drift),
-      radius: large ? random.between(0.19, 0.22) : random.between(0.11, 0.14),
+      radius: large ? random.between(0.23, 0.26) : random.between(0.14, 0.17),
       angle: random.between(-0.25, 0.25)
     }
   })

@@ -20,10 +20,15 @@ const ANSWERS = [...NAMES, ...COLOURS, ...SHAPES]
 /** Crops that a grounding query chooses from. */
 const CROPS = 16
 
-/** Each task: its meta-task, the query and target of a scene, and the candidates of its evaluation. */
+/** Each task: its meta-task, the query and target of a scene, the candidates of its evaluation, and its share of training. */
 export const TASKS = {
   'large-object': { metaTask: 'classification', ask: askLarge, candidates: () => NAMES.map((text) => ({ text })) },
-  questions: { metaTask: 'question answering', ask: askQuestion, candidates: () => ANSWERS.map((text) => ({ text })) },
+  questions: {
+    metaTask: 'question answering',
+    ask: askQuestion,
+    candidates: () => ANSWERS.map((text) => ({ text })),
+    weight: 2
+  },
   'text-to-image': {
     metaTask: 'retrieval',
     ask: (scene) => ({
