@@ -49,11 +49,13 @@ function part(image: RgbImage, { left, top, width, height, flipped }: Part): Rgb
   for (let y = 0; y < height; y++) {
     const start = 3 * ((top + y) * image.width + left)
     const row = image.data.subarray(start, start + 3 * width)
-    if (!flipped) data.set(row, 3 * y * width)
+    let to = 3 * y * width
+    if (!flipped) data.set(row, to)
     else
-      for (let x = 0; x < width; x++) {
-        const from = 3 * (width - 1 - x)
-        data.set(row.subarray(from, from + 3), 3 * (y * width + x))
+      for (let from = 3 * (width - 1); from >= 0; from -= 3) {
+        data[to++] = row[from]!
+        data[to++] = row[from + 1]!
+        data[to++] = row[from + 2]!
       }
   }
   return { width, height, data }

@@ -6,11 +6,12 @@ import { readModelConfig, type ModelConfig } from '../model/config.js'
 import type { Augmentation } from './augment.js'
 import { ChatTemplate } from './chat-template.js'
 import { ropePositions, type VisualRun } from './positions.js'
+import { PictureCache } from './picture-cache.js'
 import type { PreparedItem } from './prepared.js'
 import { assemblePrompt, type Placeholders } from './prompt.js'
 import { resolveSettings, type ProcessorOptions, type ProcessorSettings } from './settings.js'
 import { Tokenizer } from './tokenizer.js'
-import { patchesOf, readVisual, sizeVisual, type SizedVisual, type VisualPlace } from './visuals.js'
+import { patchesOf, readVisual, sizeVisual, type EncodedVisual, type SizedVisual, type VisualPlace } from './visuals.js'
 
 export interface ItemPlace {
   /** folder that relative paths of pictures start from */
@@ -27,7 +28,8 @@ export class Processor {
     readonly settings: ProcessorSettings,
     readonly tokenizer: Tokenizer,
     private readonly placeholders: Placeholders,
-    private readonly chatTemplate: ChatTemplate | undefined
+    private readonly chatTemplate: ChatTemplate | undefined,
+    readonly pictures: PictureCache
   ) {}
 
   /** E_MODEL: config, tokenizer or processor files that are missing or not supported. E_OPTION: options that don't fit. */
@@ -42,7 +44,8 @@ export class Processor {
         `${directory}: no chat template (chat_template.jinja, chat_template.json or tokenizer_config.json), which the prompt ` +
           '"chat" needs. Use "raw".'
       )
-    return new Processor(config, settings, tokenizer, placeholdersOf(tokenizer, config), chatTemplate)
+    const pictures = new PictureCache(options.pictureCache ?? 0)
+    return new Processor(config, settings, tokenizer, placeholdersOf(tokenizer, config), chatTemplate, pictures)
   }
 
   /** E_DATA: nothing to embed, wrong placeholders, too long. E_IMAGE: a picture that cannot be read or is refused. */
@@ -63,9 +66,7 @@ export class Processor {
 
     const ordered = this.inPromptOrder(ids, item, prompt.imageOrder)
     const encoded = await Promise.all(ordered.map((visual, index) => readVisual(visual, place(index))))
-    const sized = await Promise.all(
-      encoded.map((visual, index) => sizeVisual(visual, this.config, this.settings, place(index)))
-    )
+    const sized = await Promise.all(encoded.map((visual, index) => sizeVisual(visual, this, place(index))))
     const { tokens, runs } = this.expand(ids, sized, label)
     const visuals = await Promise.all(sized.map((each) => patchesOf(each, this.config, this.settings, keepResized)))
     return {
@@ -161,10 +162,7 @@ function placeholdersOf(tokenizer: Tokenizer, { tokens }: ModelConfig): Placehol
   }
 }
 
-function contentKey(prompt: string, visuals: readonly { kind: string; encoded: readonly Uint8Array[] }[]): string {
-  const hash = createHash('sha256').update(
-    JSON.stringify([prompt, visuals.map(({ kind, encoded }) => [kind, encoded.map((each) => each.length)])])
-  )
-  for (const { encoded } of visuals) for (const bytes of encoded) hash.update(bytes)
-  return hash.digest('hex')
+function contentKey(prompt: string, visuals: readonly EncodedVisual[]): string {
+  const content = [prompt, visuals.map(({ kind, digests }) => [kind, digests])]
+  return createHash('sha256').update(JSON.stringify(content)).digest('hex')
 }

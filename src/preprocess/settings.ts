@@ -18,6 +18,8 @@ export interface ProcessorOptions {
   pixelLimit?: number | undefined
   /** of items that have none of their own */
   instruction?: string | undefined
+  /** bytes that decoded pictures may take, which are kept for the next time; default 0 */
+  pictureCache?: number | undefined
   /** a PEFT directory; what it remembers goes before what the model directory does */
   adapterDirectory?: string | undefined
 }

@@ -1,9 +1,11 @@
 /** Pictures and videos of an item to normalised patches: read, decode, augment, size, and one native pass. */
+import { createHash } from 'node:crypto'
 import { native } from '../native.js'
 import type { ImageSource, Video } from '../data/item.js'
 import type { ModelConfig } from '../model/config.js'
 import { augment, type Augmentation } from './augment.js'
 import { decodePicture, readPicture, type RgbImage } from './image.js'
+import type { PictureCache } from './picture-cache.js'
 import type { PreparedVisual } from './prepared.js'
 import type { ProcessorSettings } from './settings.js'
 import { smartResize } from './smart-resize.js'
@@ -26,28 +28,44 @@ export interface VisualPlace {
   index: number
 }
 
-/** The encoded bytes of a picture, or of the frames of a video in order. */
+/** The encoded bytes of a picture, or of the frames of a video in order, and their SHA-256 (hex). */
+export interface EncodedVisual {
+  kind: 'image' | 'video'
+  encoded: Uint8Array[]
+  digests: string[]
+  names: string[]
+}
+
 export async function readVisual(
   visual: ImageSource | Video,
   { imageRoot, where }: VisualPlace
-): Promise<{ kind: 'image' | 'video'; encoded: Uint8Array[]; names: string[] }> {
+): Promise<EncodedVisual> {
   const video = isVideo(visual)
   const sources = video ? visual.frames : [visual]
   const encoded = await Promise.all(sources.map((source) => readPicture(source, imageRoot, where)))
-  return { kind: video ? 'video' : 'image', encoded, names: sources.map(nameOf) }
+  const digests = encoded.map((bytes) => createHash('sha256').update(bytes).digest('hex'))
+  return { kind: video ? 'video' : 'image', encoded, digests, names: sources.map(nameOf) }
+}
+
+/** What the size of a picture depends on, and where decoded ones are kept. */
+export interface Sizing {
+  config: ModelConfig
+  settings: ProcessorSettings
+  pictures: PictureCache
 }
 
 /** Decodes, and decides on the size, which for a video is that of its first frame. E_IMAGE. */
 export async function sizeVisual(
-  { kind, encoded, names }: Awaited<ReturnType<typeof readVisual>>,
-  { vision }: ModelConfig,
-  settings: ProcessorSettings,
+  { kind, encoded, digests, names }: EncodedVisual,
+  { config: { vision }, settings, pictures }: Sizing,
   place: VisualPlace
 ): Promise<SizedVisual> {
   const frames = await Promise.all(
     encoded.map(async (bytes, index) => {
       const name = `${place.where}: ${names[index]}`
-      const image = await decodePicture(bytes, { name, pixelLimit: settings.pixelLimit })
+      const image = await pictures.get(digests[index]!, () =>
+        decodePicture(bytes, { name, pixelLimit: settings.pixelLimit })
+      )
       return place.augment ? augment(image, place.augment, place.index) : image
     })
   )

@@ -123,6 +123,7 @@ export const trainOptions = {
       "mask: candidates of the same content as a query's positive are not its negatives; keep: they are"
     ),
     prefetch: option(integer(0, 64), 2, 'batches that are prepared while one is computed with'),
+    picture_cache_mib: option(integer(0), 256, 'decoded pictures that are kept for the next epoch'),
     activation_memory_mib: option(integer(0), 0, 'kept activations of a chunk, the rest is recomputed; 0: all are kept')
   },
   prompt: {

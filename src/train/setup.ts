@@ -45,6 +45,7 @@ export async function prepareRun(options: TrainOptions, threads: number): Promis
     minPixels: options.prompt.min_pixels ?? undefined,
     maxPixels: options.prompt.max_pixels ?? undefined,
     maxLength: options.prompt.max_length ?? undefined,
+    pictureCache: options.train.picture_cache_mib * 2 ** 20,
     adapterDirectory: base.adapter?.directory
   })
   const { config } = processor
