@@ -78,8 +78,9 @@ const Cases cases(
         {"running out of memory names the arena and the size, and leaves it usable", Backends::Cpu,
          [](Tensors& t) {
            Arena arena(t.device(), "activations");
-           expect_error("E_MEMORY", {"activations", "MiB"},
-                        [&] { arena.allocate(DType::F32, {int64_t(1) << 30, int64_t(1) << 30}); });
+           expect_error("E_MEMORY", {"activations", "MiB"}, [&] {
+             arena.allocate(DType::F32, {int64_t(1) << 30, int64_t(1) << 30});
+           });
            expect(arena.allocate_zero(DType::F32, {10}).data != nullptr, "nothing more is allocated");
          }},
     });

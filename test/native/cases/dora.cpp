@@ -109,14 +109,16 @@ const Cases cases(
            const Tensor w = t.random(DType::F32, {6, 8}), a = t.random(DType::F32, {2, 8}),
                         b = t.random(DType::F32, {6, 2}), six = t.random(DType::F32, {6}),
                         eight = t.random(DType::F32, {8});
-           expect_error("E_SHAPE", {"dora_norm", "b (6, 2)", "w (6, 8)", "(6, 3)"},
-                        [&] { dora_norm(six, w, t.random(DType::F32, {3, 8}), b, 1); });
+           expect_error("E_SHAPE", {"dora_norm", "b (6, 2)", "w (6, 8)", "(6, 3)"}, [&] {
+             dora_norm(six, w, t.random(DType::F32, {3, 8}), b, 1);
+           });
            expect_error("E_SHAPE", {"norm (8)"}, [&] { dora_norm(eight, w, a, b, 1); });
            expect_error("E_SHAPE", {"row_scale_forward", "c (6)"}, [&] { row_scale_forward(w, w, six, Tensor()); });
            expect_error("E_SHAPE", {"row_scale_backward", "dm (6)"},
                         [&] { row_scale_backward(w, six, w, w, eight, eight); });
-           expect_error("E_SHAPE", {"dout (6, 8) bf16"},
-                        [&] { row_scale_backward(w, eight, t.random(DType::BF16, {6, 8}), w, eight, eight); });
+           expect_error("E_SHAPE", {"dout (6, 8) bf16"}, [&] {
+             row_scale_backward(w, eight, t.random(DType::BF16, {6, 8}), w, eight, eight);
+           });
          }},
     });
 

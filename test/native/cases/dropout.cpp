@@ -71,8 +71,9 @@ const Cases cases("dropout",
                       {"wrong shapes and shares are refused by name", Backends::Cpu,
                        [](Tensors& t) {
                          const Tensor x = t.random(DType::F32, {2, 8});
-                         expect_error("E_SHAPE", {"dropout_apply", "row_ids (3)", "x (2, 8)"},
-                                      [&] { dropout_apply(x, x, t.indices({0, 1, 2}), {0.5f, 1, 1}); });
+                         expect_error("E_SHAPE", {"dropout_apply", "row_ids (3)", "x (2, 8)"}, [&] {
+                           dropout_apply(x, x, t.indices({0, 1, 2}), {0.5f, 1, 1});
+                         });
                          expect_error("E_OPTION", {"p 1"}, [&] { dropout_apply(x, x, t.indices({0, 1}), {1, 1, 1}); });
                        }},
                   });

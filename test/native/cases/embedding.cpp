@@ -83,12 +83,14 @@ const Cases cases(
         {"a token or row outside of the table, and wrong shapes, are refused by name", Backends::Cpu,
          [](Tensors& t) {
            const Tensor table = t.random(DType::F32, {7, 4}), out = t.output(DType::F32, {2, 4});
-           expect_error("E_BATCH", {"embedding_forward", "tokens[1] = 7", "7 rows"},
-                        [&] { embedding_forward(out, t.indices({0, 7}), table); });
+           expect_error("E_BATCH", {"embedding_forward", "tokens[1] = 7", "7 rows"}, [&] {
+             embedding_forward(out, t.indices({0, 7}), table);
+           });
            expect_error("E_BATCH", {"tokens[0] = -1"}, [&] { embedding_backward(table, t.indices({-1, 0}), out); });
            expect_error("E_BATCH", {"rows[0] = 9"}, [&] { scatter_rows_forward(table, out, t.indices({9, 0})); });
-           expect_error("E_SHAPE", {"out (2, 4)", "table (7, 5)"},
-                        [&] { embedding_forward(out, t.indices({0, 1}), t.random(DType::F32, {7, 5})); });
+           expect_error("E_SHAPE", {"out (2, 4)", "table (7, 5)"}, [&] {
+             embedding_forward(out, t.indices({0, 1}), t.random(DType::F32, {7, 5}));
+           });
            expect_error("E_SHAPE", {"features"}, [&] { scatter_rows_forward(table, out, t.indices({0, 1, 2})); });
          }},
     });

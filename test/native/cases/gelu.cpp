@@ -87,8 +87,9 @@ const Cases cases(
         {"wrong shapes and types are refused by name", Backends::Cpu,
          [](Tensors& t) {
            const Tensor x = t.random(DType::F32, {2, 8});
-           expect_error("E_SHAPE", {"gelu_forward", "out (8, 2)", "x (2, 8)"},
-                        [&] { gelu_forward(t.output(DType::F32, {8, 2}), x, Activation::GeluErf); });
+           expect_error("E_SHAPE", {"gelu_forward", "out (8, 2)", "x (2, 8)"}, [&] {
+             gelu_forward(t.output(DType::F32, {8, 2}), x, Activation::GeluErf);
+           });
            expect_error("E_SHAPE", {"gelu_backward", "dout", "bf16"}, [&] {
              gelu_backward(t.output(DType::F32, {2, 8}), t.random(DType::BF16, {2, 8}), x, Activation::GeluErf);
            });

@@ -82,8 +82,9 @@ const Cases cases(
            for (double bad : {std::nan(""), double(INFINITY)}) {
              std::vector<double> wrong = expected();
              wrong[17] = bad;
-             expect_failure("[1, 4]",
-                            [&] { expect_near("out", t.values(DType::F32, {7, 13}, wrong), expected(), 1e-2); });
+             expect_failure("[1, 4]", [&] {
+               expect_near("out", t.values(DType::F32, {7, 13}, wrong), expected(), 1e-2);
+             });
            }
          }},
         {"reports a wrong number of elements",

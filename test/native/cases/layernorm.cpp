@@ -137,8 +137,9 @@ const Cases cases(
                         seven = t.random(DType::F32, {7});
            expect_error("E_SHAPE", {"layernorm_forward", "bias (7)", "x (2, 8)"},
                         [&] { layernorm_forward(x, r, r, x, c, seven, kEps); });
-           expect_error("E_SHAPE", {"x (2, 8) bf16"},
-                        [&] { layernorm_forward(x, r, r, t.random(DType::BF16, {2, 8}), c, c, kEps); });
+           expect_error("E_SHAPE", {"x (2, 8) bf16"}, [&] {
+             layernorm_forward(x, r, r, t.random(DType::BF16, {2, 8}), c, c, kEps);
+           });
            expect_error("E_SHAPE", {"layernorm_backward", "dbias is absent"},
                         [&] { layernorm_backward(x, c, Tensor(), x, x, c, r, r); });
            expect_error("E_SHAPE", {"mean"}, [&] { layernorm_backward(x, c, c, x, x, c, c, r); });

@@ -37,13 +37,15 @@ const Cases cases(
         {"empty sequences, wrong ends and wrong shapes are refused by name", Backends::Cpu,
          [](Tensors& t) {
            const Tensor x = t.random(DType::F32, {9, 4}), out = t.output(DType::F32, {2, 4});
-           expect_error("E_BATCH", {"pool_last_forward", "sequence 1 is empty"},
-                        [&] { pool_last_forward(out, x, t.indices({0, 9, 9})); });
+           expect_error("E_BATCH", {"pool_last_forward", "sequence 1 is empty"}, [&] {
+             pool_last_forward(out, x, t.indices({0, 9, 9}));
+           });
            expect_error("E_BATCH", {"0 to 8", "0 to 9"}, [&] { pool_last_forward(out, x, t.indices({0, 4, 8})); });
            expect_error("E_BATCH", {"pool_last_backward"}, [&] { pool_last_backward(x, out, t.indices({1, 4, 9})); });
            expect_error("E_SHAPE", {"starts (2) i32", "(3)"}, [&] { pool_last_forward(out, x, t.indices({0, 9})); });
-           expect_error("E_SHAPE", {"out (2, 5)"},
-                        [&] { pool_last_forward(t.output(DType::F32, {2, 5}), x, t.indices({0, 4, 9})); });
+           expect_error("E_SHAPE", {"out (2, 5)"}, [&] {
+             pool_last_forward(t.output(DType::F32, {2, 5}), x, t.indices({0, 4, 9}));
+           });
          }},
     });
 

@@ -117,10 +117,12 @@ const Cases cases(
            const Table table = make_table(4, 8);
            const Tensor cos = t.output(DType::F32, {4, 8}), sin = t.output(DType::F32, {4, 8}),
                         x = t.random(DType::F32, {4, 2, 16});
-           expect_error("E_SHAPE", {"rope_apply", "cos (4, 8)", "x (4, 2, 14)"},
-                        [&] { rope_apply(t.random(DType::F32, {4, 2, 14}), cos, sin, false); });
-           expect_error("E_SHAPE", {"rope_apply", "not even"},
-                        [&] { rope_apply(t.random(DType::F32, {4, 2, 15}), cos, sin, false); });
+           expect_error("E_SHAPE", {"rope_apply", "cos (4, 8)", "x (4, 2, 14)"}, [&] {
+             rope_apply(t.random(DType::F32, {4, 2, 14}), cos, sin, false);
+           });
+           expect_error("E_SHAPE", {"rope_apply", "not even"}, [&] {
+             rope_apply(t.random(DType::F32, {4, 2, 15}), cos, sin, false);
+           });
            expect_error("E_SHAPE", {"sin"}, [&] { rope_apply(x, cos, t.random(DType::F32, {3, 8}), false); });
            expect_error("E_BATCH", {"rope_table", "axis[7] = 3"}, [&] {
              rope_table(cos, sin, positions_of(t, table), t.indices({0, 0, 0, 1, 1, 2, 2, 3}),

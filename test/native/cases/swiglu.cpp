@@ -34,8 +34,10 @@ const Cases cases(
          [] {
            const Numbers gate = random_numbers(19, 1, 2), up = random_numbers(19, 2), dout = random_numbers(19, 3);
            const Gradients d = backward(dout, gate, up);
-           expect_gradient("dgate", [&](const Numbers& at) { return dot(forward(at, up), dout); }, gate, d.dgate);
-           expect_gradient("dup", [&](const Numbers& at) { return dot(forward(gate, at), dout); }, up, d.dup);
+           expect_gradient(
+               "dgate", [&](const Numbers& at) { return dot(forward(at, up), dout); }, gate, d.dgate);
+           expect_gradient(
+               "dup", [&](const Numbers& at) { return dot(forward(gate, at), dout); }, up, d.dup);
          }},
         {"forward and backward agree with the reference", Backends::Cpu,
          [](Tensors& t) {
@@ -80,12 +82,15 @@ const Cases cases(
         {"wrong shapes and types are refused by name", Backends::Cpu,
          [](Tensors& t) {
            const Tensor gate = t.random(DType::F32, {2, 8}), out = t.output(DType::F32, {2, 8});
-           expect_error("E_SHAPE", {"swiglu_forward", "up (2, 7)", "gate (2, 8)"},
-                        [&] { swiglu_forward(out, gate, t.random(DType::F32, {2, 7})); });
-           expect_error("E_SHAPE", {"up (2, 8) bf16"},
-                        [&] { swiglu_forward(out, gate, t.random(DType::BF16, {2, 8})); });
-           expect_error("E_SHAPE", {"swiglu_backward", "dup"},
-                        [&] { swiglu_backward(out, t.output(DType::F32, {8, 2}), gate, gate, gate); });
+           expect_error("E_SHAPE", {"swiglu_forward", "up (2, 7)", "gate (2, 8)"}, [&] {
+             swiglu_forward(out, gate, t.random(DType::F32, {2, 7}));
+           });
+           expect_error("E_SHAPE", {"up (2, 8) bf16"}, [&] {
+             swiglu_forward(out, gate, t.random(DType::BF16, {2, 8}));
+           });
+           expect_error("E_SHAPE", {"swiglu_backward", "dup"}, [&] {
+             swiglu_backward(out, t.output(DType::F32, {8, 2}), gate, gate, gate);
+           });
          }},
     });
 
