@@ -122,18 +122,20 @@ export interface AdapterTargets {
 
 /**
  * The modules that an adapter works on. Names are compared as they are spelled in `tree`, the module tree that the adapter
- * was trained in. E_MODEL where nothing matches.
+ * was trained in. Where nothing matches, the fault is that of the adapter's files (E_MODEL) or of who asked for a new one
+ * (E_OPTION).
  */
 export function adapterTargets(
   config: AdapterConfig,
   linear: LinearModule[],
-  tree: ModuleTree = 'transformers-5'
+  tree: ModuleTree = 'transformers-5',
+  fault: 'E_MODEL' | 'E_OPTION' = 'E_MODEL'
 ): AdapterTargets {
   const chosen = linear.filter(({ name }) => selects(config, spell(name, tree)))
   if (chosen.length === 0) {
     const suffixes = [...new Set(linear.map(({ name }) => name.split('.').slice(-2).join('.')))]
     throw new Vlm2VecError(
-      'E_MODEL',
+      fault,
       `The adapter's target_modules ${JSON.stringify(config.targetModules)} match no module of this model. ` +
         `Its linear modules end in: ${suffixes.join(', ')}; a full name is ${linear[0]?.name ?? 'missing'}.`
     )

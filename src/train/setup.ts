@@ -102,7 +102,7 @@ async function planAdapter(
     // PEFT finds the base by this name: a hub id, or a path that holds from any directory.
     baseModel: base.adapter ? resolve(base.directory) : nameOf(model.path, base.directory)
   }
-  const { modules, unmatched } = adapterTargets(adapter, linear, tree)
+  const { modules, unmatched } = adapterTargets(adapter, linear, tree, given ? 'E_MODEL' : 'E_OPTION')
   if (unmatched.length > 0) warnings.push(`tune.target_modules: ${unmatched.join(', ')} match no module of this model.`)
   return { config: adapter, modules, linear, tree }
 }
