@@ -187,7 +187,7 @@ void write_all(int file, const void* data, size_t bytes, const std::string& path
   while (bytes > 0) {
     const ssize_t written = ::write(file, at, bytes);
     if (written < 0 && errno == EINTR) continue;
-    require(written > 0, "E_IO", path, ": cannot be written: ", reason());
+    require(written > 0, "E_IO", path, ": cannot be written: ", reason(), "; free space or choose another directory");
     at += written;
     bytes -= size_t(written);
   }
@@ -240,7 +240,8 @@ void write_safetensors(const std::string& path, const std::vector<TensorToWrite>
       tensor->fill(buffer.data());
       write_all(file.number, buffer.data(), bytes, path);
     }
-    require(::fsync(file.number) == 0, "E_IO", path, ": cannot be written: ", reason());
+    require(::fsync(file.number) == 0, "E_IO", path, ": cannot be written: ", reason(),
+            "; free space or choose another directory");
     require(::rename(temporary.c_str(), path.c_str()) == 0, "E_IO", path, ": cannot be put in place: ", reason());
   } catch (...) {
     ::unlink(temporary.c_str());
