@@ -134,9 +134,9 @@ describe('adapterTargets', () => {
       'gate_up_proj'
     ])
     expect(() => adapterTargets({ ...CONFIG, targetModules: ['q_porj'] }, LINEAR)).toThrow(/attn\.qkv, .*mlp\.up_proj/)
-    expect(() => adapterTargets({ ...CONFIG, targetModules: ['q_porj'] }, LINEAR, 'transformers-5', 'E_OPTION')).toThrow(
-      expect.objectContaining({ code: 'E_OPTION' })
-    )
+    expect(() =>
+      adapterTargets({ ...CONFIG, targetModules: ['q_porj'] }, LINEAR, 'transformers-5', 'E_OPTION')
+    ).toThrow(expect.objectContaining({ code: 'E_OPTION' }))
   })
 })
 
