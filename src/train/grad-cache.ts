@@ -59,7 +59,7 @@ interface Chunk {
   first: number
   count: number
   place: ChunkPlace
-  /** packed when it is needed, so that no more than two packed chunks are alive */
+  /** packed when it is needed, and kept only where there are at most two: no more than two packed chunks are alive */
   batch: () => Batch
 }
 
@@ -70,11 +70,17 @@ function chunksOf(items: PreparedItem[], size: number, step: number): Chunk[] {
   for (let first = 0; first < items.length; first += size) {
     const inside = items.slice(first, first + size)
     const place = { step, chunk: chunks.length, firstToken, firstPatch }
-    chunks.push({ first, count: inside.length, place, batch: () => packBatch(inside) })
+    const pack = () => packBatch(inside)
+    chunks.push({ first, count: inside.length, place, batch: items.length <= 2 * size ? once(pack) : pack })
     firstToken += sumOf(inside, ({ tokens }) => tokens.length)
     firstPatch += sumOf(inside, patchesOf)
   }
   return chunks
+}
+
+function once<T>(make: () => T): () => T {
+  let made: T | undefined
+  return () => (made ??= make())
 }
 
 /** Patches of an item's pictures. */
