@@ -30,9 +30,9 @@ const PIXELS = { min: 56 * 56, max: 56 * 56 }
 const { values } = parseArgs({
   options: {
     seed: { type: 'string', default: '42' },
-    scenes: { type: 'string', default: '3000' },
+    scenes: { type: 'string', default: '4000' },
     'test-scenes': { type: 'string', default: '200' },
-    steps: { type: 'string', default: '500' },
+    steps: { type: 'string', default: '800' },
     output: { type: 'string', default: 'runs/demo' },
     threads: { type: 'string', default: '0' },
     check: { type: 'boolean', default: false }

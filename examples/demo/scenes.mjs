@@ -79,7 +79,7 @@ export function layOut(scene, random) {
       x: centre.x + side * (dx * gap + dy * drift),
       y: centre.y + side * (dy * gap + dx * drift),
       radius: large ? random.between(0.23, 0.26) : random.between(0.14, 0.17),
-      angle: random.between(-0.25, 0.25)
+      angle: random.between(-0.15, 0.15)
     }
   })
   return { objects, background: [random.between(0, 1), random.between(0.1, 0.3), random.between(0.05, 0.25)] }

@@ -61,12 +61,14 @@ function askLarge(scene) {
   return { query: { instruction: INSTRUCTIONS.classify, image: scene.files.first }, target: { text: nounOf(large) } }
 }
 
-/** The colour of a shape, the shape of a colour, or what stands beside; always about the asked object. */
+/** Colour or shape of the asked object, or all of it; the question names it by size, or by what stands beside it. */
 function askQuestion(scene, random) {
   const { asked, other } = scene
+  const size = scene.askedIsLarge ? 'large' : 'small'
   const [question, answer] = random.pick([
-    [`what colour is the ${asked.shape} ?`, asked.colour],
-    [`what shape is ${asked.colour} ?`, asked.shape],
+    [`what colour is the ${size} object ?`, asked.colour],
+    [`what shape is the ${size} object ?`, asked.shape],
+    [`what colour is beside the ${other.name} ?`, asked.colour],
     [`what is beside the ${other.name} ?`, nounOf(asked)]
   ])
   return {
@@ -111,13 +113,14 @@ function cropsFor(scenes, scene, random) {
 export function textsOf(scenes) {
   const questions = scenes.flatMap((scene) => [
     captionOf(scene),
-    `what colour is the ${scene.asked.shape} ?`,
-    `what shape is ${scene.asked.colour} ?`,
     `what is beside the ${scene.other.name} ?`,
+    `what colour is beside the ${scene.other.name} ?`,
     ...scene.objects.flatMap((object) => [`the ${object.shape}`, `the ${object.colour} object`]),
     `the object ${scene.relation.name} the ${scene.other.name}`,
-    'the large object',
-    'the small object'
+    ...['large', 'small'].flatMap((size) => [
+      `what colour is the ${size} object ?`,
+      `what shape is the ${size} object ?`
+    ])
   ])
   return [...Object.values(INSTRUCTIONS), ...COLOURS, ...SHAPES, ...questions]
 }
