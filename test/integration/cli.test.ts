@@ -163,12 +163,22 @@ describe('the process', () => {
       join(folder, 'many.jsonl'),
       Array.from({ length: 200_000 }, () => ({ text: 'a red circle' }))
     )
-    const running = spawnCli(['embed', '--model', model, '--input', join(folder, 'many.jsonl'), '--output', output], {
-      wrapper: ['timeout', '--signal=INT', '--preserve-status', '2']
-    })
-    const { code, stderr } = await running
+    const leftovers = () => readdirSync(folder).filter((name) => name.includes('stopped'))
+    const { code, stderr } = await spawnCli(
+      ['embed', '--model', model, '--input', join(folder, 'many.jsonl'), '--output', output],
+      {
+        onStart: (child) => {
+          const waiting = setInterval(() => {
+            if (leftovers().length === 0) return
+            clearInterval(waiting)
+            child.kill('SIGINT') // once: a second one would end it at once
+          }, 20)
+          child.once('exit', () => clearInterval(waiting))
+        }
+      }
+    )
     expect([code, stderr]).toEqual([130, expect.stringContaining('Stopped by Ctrl-C.')])
-    expect(readdirSync(folder).filter((name) => name.includes('stopped'))).toEqual([])
+    expect(leftovers()).toEqual([])
   })
 
   it('ends with exit code 1 where the disk is full, and leaves nothing half written', async () => {

@@ -76,6 +76,7 @@ const dist = (name: string): string => {
 interface SpawnOptions {
   /** sees each line of standard output */
   onLine?: (line: string, child: ChildProcess) => void
+  onStart?: (child: ChildProcess) => void
   /** a program and its arguments that start the process */
   wrapper?: string[]
   cwd?: string
@@ -95,9 +96,10 @@ export function trainKilledAt(configPath: string, type: string, step: number): P
   return spawnNode(['--input-type=module', '--eval', script], { cwd: dirname(configPath) })
 }
 
-function spawnNode(argv: string[], { onLine, wrapper = [], cwd }: SpawnOptions): Promise<Finished> {
+function spawnNode(argv: string[], { onLine, onStart, wrapper = [], cwd }: SpawnOptions): Promise<Finished> {
   const [program, ...before] = [...wrapper, process.execPath]
   const child = spawn(program!, [...before, ...argv], { stdio: ['ignore', 'pipe', 'pipe'], cwd })
+  onStart?.(child)
   return new Promise((resolve, reject) => {
     let stdout = ''
     let stderr = ''
