@@ -78,27 +78,29 @@ function configOf(tokenizer, { text, vision }) {
 /** Every tensor by its checkpoint name. `spread`: standard deviation of its random values; without one it is `constant`. */
 function tensorsOf(vocabulary, { text, vision }) {
   const tensors = []
-  const matrix = (name, rows, ...columns) =>
-    tensors.push({ name, shape: [rows, ...columns], spread: countOf(columns) ** -0.5 })
+  const matrix = (name, shape, scale = 1) =>
+    tensors.push({ name, shape, spread: scale * countOf(shape.slice(1)) ** -0.5 })
   const vector = (name, size, constant) => tensors.push({ name, shape: [size], constant })
-  const linear = (name, rows, columns) => {
-    matrix(`${name}.weight`, rows, columns)
+  const linear = (name, rows, columns, scale = 1) => {
+    matrix(`${name}.weight`, [rows, columns], scale)
     vector(`${name}.bias`, rows, 0)
   }
+  // What adds to the residual stream starts smaller, so that the stream does not grow with depth (GPT-2, section 2.3).
+  const residual = (depth) => (2 * depth) ** -0.5
   const norm = (name, size) => {
     vector(`${name}.weight`, size, 1)
     vector(`${name}.bias`, size, 0)
   }
   const { width: E, patch } = vision
-  matrix('visual.patch_embed.proj.weight', E, 3, 2, patch, patch)
+  matrix('visual.patch_embed.proj.weight', [E, 3, 2, patch, patch])
   for (let i = 0; i < vision.depth; i++) {
     const block = `visual.blocks.${i}`
     norm(`${block}.norm1`, E)
     norm(`${block}.norm2`, E)
     linear(`${block}.attn.qkv`, 3 * E, E)
-    linear(`${block}.attn.proj`, E, E)
+    linear(`${block}.attn.proj`, E, E, residual(vision.depth))
     linear(`${block}.mlp.fc1`, vision.mlpRatio * E, E)
-    linear(`${block}.mlp.fc2`, E, vision.mlpRatio * E)
+    linear(`${block}.mlp.fc2`, E, vision.mlpRatio * E, residual(vision.depth))
   }
   norm('visual.merger.ln_q', E)
   linear('visual.merger.mlp.0', 4 * E, 4 * E)
@@ -113,10 +115,10 @@ function tensorsOf(vocabulary, { text, vision }) {
     linear(`${layer}.self_attn.q_proj`, text.width, text.width)
     linear(`${layer}.self_attn.k_proj`, keyValueWidth, text.width)
     linear(`${layer}.self_attn.v_proj`, keyValueWidth, text.width)
-    matrix(`${layer}.self_attn.o_proj.weight`, text.width, text.width)
-    matrix(`${layer}.mlp.gate_proj.weight`, text.mlpWidth, text.width)
-    matrix(`${layer}.mlp.up_proj.weight`, text.mlpWidth, text.width)
-    matrix(`${layer}.mlp.down_proj.weight`, text.width, text.mlpWidth)
+    matrix(`${layer}.self_attn.o_proj.weight`, [text.width, text.width], residual(text.layers))
+    matrix(`${layer}.mlp.gate_proj.weight`, [text.mlpWidth, text.width])
+    matrix(`${layer}.mlp.up_proj.weight`, [text.mlpWidth, text.width])
+    matrix(`${layer}.mlp.down_proj.weight`, [text.width, text.mlpWidth], residual(text.layers))
   }
   vector('model.norm.weight', text.width, 1)
   return tensors
