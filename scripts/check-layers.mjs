@@ -15,6 +15,7 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 const LAYERS = [
   ['cli'],
   ['commands'],
+  ['bench'],
   ['index'],
   ['train', 'evaluate', 'search', 'serve'],
   ['model'],
@@ -27,8 +28,8 @@ const SHARED_TYPES = new Set(['model/config', 'preprocess/prepared', 'data/item'
 /** Readers of the small files of a model directory. They import nothing of the stages, so every stage may read with them. */
 const LEAVES = new Set(['model/config', 'model/preset'])
 
-/** Native code: napi -> train -> model -> ops -> core. */
-const NATIVE_LAYERS = ['napi', 'train', 'model', 'ops', 'core']
+/** Native code: napi -> bench -> train -> model -> ops -> core. */
+const NATIVE_LAYERS = ['napi', 'bench', 'train', 'model', 'ops', 'core']
 
 const WARN_LINES = { ts: 250, mjs: 400, cpp: 400, h: 400, cu: 400 }
 

@@ -52,6 +52,7 @@ const COMMANDS: Record<string, Entry> = {
     load: () => import('./commands/data-verify.js')
   },
   'data stats': { does: 'what a data set consists of', load: () => import('./commands/data-stats.js') },
+  bench: { does: "kernels and whole jobs against the machine's limit", load: () => import('./commands/bench.js') },
   demo: {
     does: 'makes a data set and a small model, trains, evaluates and searches',
     load: () => import('./commands/demo.js')

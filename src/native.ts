@@ -208,6 +208,24 @@ export interface BackendInfo {
   cuda: { built: boolean; devices: { name: string; memory: number; computeCapability: string }[]; problem?: string }
 }
 
+/** Operations (a multiply-add being two) and bytes a second that this machine's CPU reaches. */
+export interface BenchPeaks {
+  f32: number
+  bf16: number
+  /** 0: the machine has no instructions for it */
+  int8: number
+  bytes: number
+}
+
+/** One operation with inputs of random numbers. */
+export interface NativeBenchCase {
+  flops: number
+  bytes: number
+  /** Seconds of each of `count` runs. */
+  run(count: number): Promise<number[]>
+  close(): Promise<void>
+}
+
 export interface Addon {
   backendInfo(): BackendInfo
   /** The linear modules that an adapter may target. */
@@ -231,6 +249,14 @@ export interface Addon {
   prepareImage(input: PrepareImageInput): Promise<PrepareImageResult>
   loadModel(options: LoadOptions): Promise<NativeModel>
   createTrainer(options: TrainerOptions): Promise<NativeTrainer>
+  benchPeaks(options: DeviceOptions): Promise<BenchPeaks>
+  /** `spec`: kind, dtype and sizes (native/bench/cases.h) */
+  benchCase(spec: object, options: DeviceOptions): Promise<NativeBenchCase>
+  /** A checkpoint of random weights. */
+  writeRandomModel(
+    model: { config: ModelConfig; path: string; dtype: DType; seed: number },
+    options: DeviceOptions
+  ): Promise<void>
 }
 
 let loaded: Addon | undefined

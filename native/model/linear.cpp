@@ -27,6 +27,12 @@ Linear::Linear(Weights& weights, const std::string& module)
   weights.close_values(*parameter_);
 }
 
+Linear::Linear(Parameter& weight, Adapter* adapter) : parameter_(&weight), adapter_(adapter), weight_(weight.value) {
+  if (!adapter_) return;
+  a_ = Weight(adapter_->a.value);
+  b_ = Weight(adapter_->b.value);
+}
+
 bool Linear::trains() const {
   return parameter_->trained() || (bias_ && bias_->trained()) || (adapter_ && adapter_->a.trained());
 }

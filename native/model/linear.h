@@ -24,6 +24,8 @@ class Linear {
   Linear() = default;
   // Where the weights are not for training, W is packed here and its plain values are given back.
   Linear(Weights& weights, const std::string& module);
+  // Of single parameters that outlive it (bench): no bias, no DoRA.
+  Linear(Parameter& weight, Adapter* adapter);
 
   int64_t n() const { return weight_.n(); }
   int64_t k() const { return weight_.k(); }

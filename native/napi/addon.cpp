@@ -65,6 +65,9 @@ static Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   add("prepareImage", guard<prepare_image>);
   add("loadModel", guard<load_model>);
   add("createTrainer", guard<create_trainer>);
+  add("benchPeaks", guard<bench_peaks>);
+  add("benchCase", guard<bench_case>);
+  add("writeRandomModel", guard<write_random_model_export>);
   return exports;
 }
 

@@ -12,6 +12,9 @@ Napi::Value top_k_export(const Napi::CallbackInfo& info);
 Napi::Value prepare_image(const Napi::CallbackInfo& info);
 Napi::Value load_model(const Napi::CallbackInfo& info);
 Napi::Value create_trainer(const Napi::CallbackInfo& info);
+Napi::Value bench_peaks(const Napi::CallbackInfo& info);
+Napi::Value bench_case(const Napi::CallbackInfo& info);
+Napi::Value write_random_model_export(const Napi::CallbackInfo& info);
 
 // Adds a method to a handle's object: function(handle, info), guarded.
 template <auto function, typename Handle>

@@ -56,7 +56,8 @@ function isDirectory(path: string): boolean {
 const SINGLE = 'model.safetensors'
 const INDEX = 'model.safetensors.index.json'
 
-const hasWeights = (directory: string): boolean => [SINGLE, INDEX].some((name) => existsSync(join(directory, name)))
+export const hasWeights = (directory: string): boolean =>
+  [SINGLE, INDEX].some((name) => existsSync(join(directory, name)))
 
 /** The safetensors files of a directory, each once; E_CHECKPOINT where one is missing. */
 export async function weightFiles(directory: string): Promise<string[]> {

@@ -6,6 +6,7 @@ import { native, type DType, type NativeModel } from '../native.js'
 import { Processor } from '../preprocess/processor.js'
 import type { ProcessorOptions } from '../preprocess/settings.js'
 import { adapterTargets, readAdapterConfig, type AdapterFiles } from './adapter.js'
+import { DEFAULT_BATCH_TOKENS } from './compute.js'
 import { readModelConfig, type ModelConfig } from './config.js'
 import { findModel, type ModelFiles } from './directory.js'
 import { treeOf } from './module-tree.js'
@@ -27,8 +28,6 @@ export interface EmbedderOptions extends Omit<ProcessorOptions, 'adapterDirector
   /** folder that relative paths of pictures start from; default: the working directory */
   imageRoot?: string
 }
-
-export const DEFAULT_BATCH_TOKENS = 4096
 
 export interface EmbedderParts {
   files: ModelFiles

@@ -1,14 +1,14 @@
 /** Items to vectors with a loaded model. */
-import { availableParallelism } from 'node:os'
 import { readItem, type Item } from '../data/item.js'
 import { Vlm2VecError } from '../errors.js'
 import type { DType, EmbedResult, MemoryUse, NativeModel } from '../native.js'
 import { packBatch } from '../preprocess/batch.js'
 import type { PreparedItem } from '../preprocess/prepared.js'
 import type { Processor } from '../preprocess/processor.js'
+import { DEFAULT_BATCH_TOKENS, embedBatch, limitOf } from './compute.js'
 import type { ModelFiles } from './directory.js'
-import { DEFAULT_BATCH_TOKENS, loadParts, type EmbedderOptions, type EmbedderParts } from './embedder-parts.js'
-import { computeBatches, mapOrdered } from './pipeline.js'
+import { loadParts, type EmbedderOptions, type EmbedderParts } from './embedder-parts.js'
+import { computeBatches, mapOrdered, PREPARED_AHEAD } from './pipeline.js'
 
 export interface Vectors {
   /** row-major (count, dimension) unit vectors */
@@ -34,9 +34,6 @@ export interface EmbeddedItem {
   vector?: Float32Array
   error?: Vlm2VecError
 }
-
-/** Items in preparation at a time: enough for all cores, but each may hold tens of megabytes of patches. */
-const PREPARED_AHEAD = Math.min(32, 4 * availableParallelism())
 
 export interface StreamOptions {
   signal?: AbortSignal | undefined
@@ -109,9 +106,10 @@ export class Embedder implements AsyncDisposable {
       }
     }
     const attempts = mapOrdered(items, prepare, PREPARED_AHEAD)
+    const { limit, sizeOf } = limitOf(this.#options)
     const batches = computeBatches(attempts, {
-      sizeOf: ({ prepared }) => prepared?.tokens.length ?? 0,
-      limit: this.#options.batchTokens,
+      limit,
+      sizeOf: ({ prepared }) => sizeOf(prepared),
       compute: (batch) => this.#compute(batch, signal)
     })
     for await (const batch of batches)
@@ -155,7 +153,7 @@ export class Embedder implements AsyncDisposable {
     requireRunning(signal)
     this.#requireOpen()
     const prepared = batch.flatMap((each) => each.prepared ?? [])
-    const rows = prepared.length > 0 ? (await this.#model.embed(packBatch(prepared))).embeddings : new Float32Array(0)
+    const rows = await embedBatch(this.#model, prepared)
     const width = this.processor.config.text.hiddenSize
     let row = 0
     return batch.map(({ index, id, error }) => {

@@ -2,6 +2,10 @@
  * Work in order with several things going on at once: items are prepared ahead of time, a bounded number, while batches of
  * them are computed with. Nothing waits for items that have not come: when the source pauses, what there is goes on.
  */
+import { availableParallelism } from 'node:os'
+
+/** Items in preparation at a time: enough for all cores, but each may hold tens of megabytes of patches. */
+export const PREPARED_AHEAD = Math.min(32, 4 * availableParallelism())
 
 /** Maps up to `window` values at a time; results come in the order of the source. */
 export async function* mapOrdered<A, B>(

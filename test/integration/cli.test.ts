@@ -31,6 +31,7 @@ const COMMANDS = [
   'data image-folder',
   'data verify',
   'data stats',
+  'bench',
   'doctor'
 ]
 

@@ -1,0 +1,171 @@
+#include "bench/peaks.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <functional>
+
+#include "core/parallel.h"
+
+#if defined(VLM2VEC_X86)
+#include <immintrin.h>
+#endif
+
+namespace vlm2vec {
+
+namespace {
+
+// Independent chains of multiply-adds: enough of them to hide the latency of any of these instructions.
+constexpr int kChains = 16;
+
+struct Loop {
+  float (*run)(int64_t rounds);  // the result depends on every operation
+  double operations;             // a round
+};
+
+float portable_f32(int64_t rounds) {
+  typedef float Vector __attribute__((vector_size(16)));
+  Vector sums[kChains] = {};
+  for (int64_t i = 0; i < rounds; ++i)
+    for (auto& sum : sums) sum = sum * 0.999f + 0.001f;
+  float total = 0;
+  for (const auto& sum : sums) total += sum[0];
+  return total;
+}
+
+#if defined(VLM2VEC_X86)
+
+__attribute__((target("avx2,fma"))) float avx2_f32(int64_t rounds) {
+  __m256 sums[kChains / 2 + 4];  // of 16 registers two hold the factors
+  const __m256 factor = _mm256_set1_ps(0.999f), term = _mm256_set1_ps(0.001f);
+  for (auto& sum : sums) sum = _mm256_setzero_ps();
+  for (int64_t i = 0; i < rounds; ++i)
+    for (auto& sum : sums) sum = _mm256_fmadd_ps(sum, factor, term);
+  float total = 0;
+  for (const auto& sum : sums) total += _mm256_cvtss_f32(sum);
+  return total;
+}
+
+__attribute__((target("avx512f"))) float avx512_f32(int64_t rounds) {
+  __m512 sums[kChains];
+  const __m512 factor = _mm512_set1_ps(0.999f), term = _mm512_set1_ps(0.001f);
+  for (auto& sum : sums) sum = _mm512_setzero_ps();
+  for (int64_t i = 0; i < rounds; ++i)
+    for (auto& sum : sums) sum = _mm512_fmadd_ps(sum, factor, term);
+  float total = 0;
+  for (const auto& sum : sums) total += _mm512_cvtss_f32(sum);
+  return total;
+}
+
+__attribute__((target("avx512f,avx512bf16"))) float avx512_bf16(int64_t rounds) {
+  __m512 sums[kChains];
+  const __m512bh a = (__m512bh)_mm512_set1_epi32(0x3a833a83), b = (__m512bh)_mm512_set1_epi32(0x3f7f3f7f);
+  for (auto& sum : sums) sum = _mm512_setzero_ps();
+  for (int64_t i = 0; i < rounds; ++i)
+    for (auto& sum : sums) sum = _mm512_dpbf16_ps(sum, a, b);
+  float total = 0;
+  for (const auto& sum : sums) total += _mm512_cvtss_f32(sum);
+  return total;
+}
+
+__attribute__((target("avx512f,avx512vnni"))) float avx512_int8(int64_t rounds) {
+  __m512i sums[kChains];
+  const __m512i a = _mm512_set1_epi32(0x01020304), b = _mm512_set1_epi32(0x04030201);
+  for (auto& sum : sums) sum = _mm512_setzero_si512();
+  for (int64_t i = 0; i < rounds; ++i)
+    for (auto& sum : sums) sum = _mm512_dpbusd_epi32(sum, a, b);
+  int32_t lanes[16], total = 0;
+  for (const auto& sum : sums) {
+    std::memcpy(lanes, &sum, sizeof lanes);
+    total ^= lanes[0];
+  }
+  return float(total);
+}
+
+#endif
+
+Loop f32_loop(Isa isa) {
+#if defined(VLM2VEC_X86)
+  if (isa >= Isa::Avx512) return {avx512_f32, 2.0 * 16 * kChains};
+  if (isa >= Isa::Avx2) return {avx2_f32, 2.0 * 8 * (kChains / 2 + 4)};
+#endif
+  static_cast<void>(isa);
+  return {portable_f32, 2.0 * 4 * kChains};
+}
+
+Loop bf16_loop(Isa isa) {
+#if defined(VLM2VEC_X86)
+  if (isa >= Isa::Avx512Bf16) return {avx512_bf16, 2.0 * 32 * kChains};
+#endif
+  return f32_loop(isa);
+}
+
+Loop int8_loop() {
+#if defined(VLM2VEC_X86)
+  if (__builtin_cpu_supports("avx512vnni")) return {avx512_int8, 2.0 * 64 * kChains};
+#endif
+  return {nullptr, 0};
+}
+
+double seconds_of(const std::function<void()>& work) {
+  const auto start = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// The best of a few runs of some 15 ms.
+double rate_of(const Loop& loop, int threads) {
+  if (!loop.run) return 0;
+  volatile float sink = 0;
+  const auto run = [&](int64_t rounds) {
+    return seconds_of([&] { parallel_for(threads, threads, [&](int64_t) { sink = loop.run(rounds); }); });
+  };
+  int64_t rounds = 1 << 14;
+  while (run(rounds) < 0.015) rounds *= 2;
+  double best = 1e9;
+  for (int i = 0; i < 5; ++i) best = std::min(best, run(rounds));
+  return loop.operations * double(rounds) * threads / best;
+}
+
+// to[i] = a[i] + 0.5 b[i] past the caches, in place where the machine has stores that do not read first.
+void triad(float* to, const float* a, const float* b, int64_t count) {
+#if defined(VLM2VEC_X86)
+  const __m128 half = _mm_set1_ps(0.5f);
+  for (int64_t i = 0; i + 4 <= count; i += 4)
+    _mm_stream_ps(to + i, _mm_add_ps(_mm_load_ps(a + i), _mm_mul_ps(half, _mm_load_ps(b + i))));
+  _mm_sfence();
+#else
+  for (int64_t i = 0; i < count; ++i) to[i] = a[i] + 0.5f * b[i];
+#endif
+}
+
+double memory_rate(Device& device) {
+  constexpr int64_t kCount = int64_t(16) << 20;  // 64 MiB an array
+  float* arrays[3];
+  for (float*& array : arrays) array = static_cast<float*>(device.allocate(kCount * sizeof(float)));
+  const int threads = device.threads();
+  const auto pass = [&] {
+    parallel_for(threads, threads, [&](int64_t t) {
+      const int64_t first = kCount / 4 * t / threads * 4, end = kCount / 4 * (t + 1) / threads * 4;
+      triad(arrays[0] + first, arrays[1] + first, arrays[2] + first, end - first);
+    });
+  };
+  for (float* array : arrays) std::fill_n(array, kCount, 1.0f);
+  double best = 1e9;
+  for (int i = 0; i < 6; ++i) best = std::min(best, seconds_of(pass));
+  for (float* array : arrays) device.release(array);
+  return 3.0 * kCount * sizeof(float) / best;
+}
+
+}  // namespace
+
+Peaks measure_peaks(Device& device) {
+  require_cpu(device, "the measurement of peaks");
+  const Isa isa = device.isa();
+  const int threads = device.threads();
+  const double f32 = rate_of(f32_loop(isa), threads);
+  const double bf16 = isa >= Isa::Avx512Bf16 ? rate_of(bf16_loop(isa), threads) : f32;
+  return {f32, bf16, rate_of(int8_loop(), threads), memory_rate(device)};
+}
+
+}  // namespace vlm2vec

@@ -1,0 +1,61 @@
+/** Inputs of random content: what is timed does not depend on what a picture shows. */
+import type { ModelConfig } from '../model/config.js'
+import { ropePositions, type VisualRun } from '../preprocess/positions.js'
+import type { PreparedItem } from '../preprocess/prepared.js'
+
+/** Uniform numbers with variance 1 (xorshift32): not zeros, which some machines compute with faster. */
+export function randomFloats(count: number, seed: number): Float32Array {
+  const values = new Float32Array(count)
+  const next = randomWords(seed)
+  for (let i = 0; i < count; i++) values[i] = (next() / 2 ** 31 - 1) * 1.732
+  return values
+}
+
+function randomWords(seed: number): () => number {
+  let state = (seed * 0x9e3779b9 + 0x7f4a7c15) >>> 0 || 1
+  return () => {
+    state ^= state << 13
+    state ^= state >>> 17
+    state ^= state << 5
+    return (state >>>= 0)
+  }
+}
+
+/** '32', or '16-512': lengths that are spread evenly over a range, in an order that is no order. */
+export function lengthsOf(text: string, count: number): number[] {
+  const [least, most = least] = text.split('-').map(Number) as [number, number?]
+  const place = (i: number): number => ((i * 0.618033988749895) % 1) * (most! - least + 1)
+  return Array.from({ length: count }, (_, i) => Math.min(most!, least + Math.floor(place(i))))
+}
+
+export interface RandomItem {
+  /** tokens of text */
+  length: number
+  /** pixels a side; 0: no picture */
+  side: number
+  seed: number
+}
+
+/** A square picture, where there is one, and text after it. */
+export function randomItem(config: ModelConfig, { length, side, seed }: RandomItem): PreparedItem {
+  const { patchSize, mergeSize, temporalPatchSize, inChannels } = config.vision
+  const cell = patchSize * mergeSize
+  const patches = Math.max(1, Math.round(side / cell)) * mergeSize
+  const grid: [number, number, number] = [1, patches, patches]
+  const placeholders = side > 0 ? (patches / mergeSize) ** 2 : 0
+  const tokens = new Int32Array(placeholders + length).fill(config.tokens.image)
+  const next = randomWords(seed + 1)
+  const special = new Set(Object.values(config.tokens))
+  for (let i = placeholders; i < tokens.length; i++)
+    do tokens[i] = next() % config.text.vocabSize
+    while (special.has(tokens[i]!))
+  const runs: VisualRun[] = side > 0 ? [{ start: 0, grid }] : []
+  const values = patches * patches * inChannels * temporalPatchSize * patchSize * patchSize
+  return {
+    prompt: '',
+    tokens,
+    positions: ropePositions(tokens, runs, { rule: 'mrope', mergeSize, visionStart: config.tokens.visionStart }),
+    visuals: side > 0 ? [{ kind: 'image', grid, patches: randomFloats(values, seed) }] : [],
+    contentKey: `random ${seed}`
+  }
+}

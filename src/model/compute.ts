@@ -1,0 +1,32 @@
+/** Prepared items through the model, batch by batch: the part of embedding that computes. */
+import type { NativeModel } from '../native.js'
+import { packBatch } from '../preprocess/batch.js'
+import type { PreparedItem } from '../preprocess/prepared.js'
+import { computeBatches } from './pipeline.js'
+
+export const DEFAULT_BATCH_TOKENS = 4096
+
+/** The vectors of one batch: (items, hidden size), rows in order. */
+export async function embedBatch(model: NativeModel, items: readonly PreparedItem[]): Promise<Float32Array> {
+  return items.length > 0 ? (await model.embed(packBatch(items))).embeddings : new Float32Array(0)
+}
+
+/** Batches of up to this many tokens, or items; speed and memory, never the result. */
+export type BatchLimit = { batchTokens: number } | { batchItems: number }
+
+export const limitOf = (limit: BatchLimit) =>
+  'batchTokens' in limit
+    ? { limit: limit.batchTokens, sizeOf: (item: PreparedItem | undefined) => item?.tokens.length ?? 0 }
+    : { limit: limit.batchItems, sizeOf: () => 1 }
+
+/** All items, a batch at a time. */
+export async function* computePrepared(
+  model: NativeModel,
+  items: Iterable<PreparedItem>,
+  limit: BatchLimit
+): AsyncGenerator<Float32Array> {
+  async function* source() {
+    yield* items
+  }
+  yield* computeBatches(source(), { ...limitOf(limit), compute: (batch) => embedBatch(model, batch) })
+}
