@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs'
 import { isAbsolute, join } from 'node:path'
 import { Vlm2VecError } from './errors.js'
+import { parseHubId } from './hub-id.js'
 
 /** Where a value stands, for messages and for relative paths. */
 export interface Place {
@@ -59,14 +60,14 @@ export const path: Check<string> = {
   fromText: same
 }
 
-/** A directory, or the id of a model on the hub: `owner/name` that is no directory stays as it is. */
+/** A directory, or the id of a model on the hub: `owner/name[@revision]` that is no directory stays as it is. */
 export const modelPath: Check<string> = {
   expected: 'a model directory or hub id',
   flag: 'string',
   read: (value, place) => {
     const resolved = path.read(value, place)
-    const isHubId = typeof value === 'string' && /^[\w-][\w.-]*\/[\w.-]+$/.test(value)
-    return resolved !== undefined && isHubId && !existsSync(resolved) ? (value as string) : resolved
+    const isHubId = typeof value === 'string' && parseHubId(value) !== undefined
+    return resolved !== undefined && isHubId && !existsSync(resolved) ? value : resolved
   },
   fromText: same
 }

@@ -32,7 +32,7 @@ export const command = defineCommand({
       stdin: context.stdin
     })
     try {
-      const embedder = await loadEmbedder(options)
+      const embedder = await loadEmbedder(options, context)
       try {
         const job = { embedder, source, skip: options.on_error === 'skip', context }
         const summary = await embedTo(options.output, job)

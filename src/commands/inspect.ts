@@ -27,7 +27,7 @@ export const command = defineCommand({
     'inspect --model model-dir --input items.jsonl --json --dump items.safetensors'
   ],
   run: async (options, context) => {
-    const files = await findModel(options.model, options.adapter)
+    const files = await findModel(options.model, options.adapter, { log: context.log, signal: context.signal })
     const { Processor } = await import('../preprocess/processor.js')
     const processor = await Processor.load(files.directory, {
       ...preparation(options),
@@ -86,7 +86,7 @@ interface Dump {
 
 /** Item by item, so that memory does not grow with their number. */
 async function dump(file: string, { items, show, options, context }: Dump): Promise<void> {
-  const embedder = await loadEmbedder(options)
+  const embedder = await loadEmbedder(options, context)
   try {
     await writeTensors(file, async (add) => {
       const showAndAdd = async (placed: FileItem, index: number): Promise<Shown> => {

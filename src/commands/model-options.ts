@@ -1,10 +1,11 @@
 /** Options of commands that load a model and prepare items for it. */
+import type { CommandContext } from '../command.js'
 import type { Embedder } from '../index.js'
 import { integer, modelPath, nullable, oneOf, option, path, required, string, type Values } from '../options.js'
 
 export const modelOptions = {
-  model: required(modelPath, 'directory in Hugging Face layout, or hub id of a model in the Hugging Face cache'),
-  adapter: option(nullable(modelPath), null, 'PEFT directory'),
+  model: required(modelPath, 'directory in Hugging Face layout, or hub id (owner/name[@revision])'),
+  adapter: option(nullable(modelPath), null, 'PEFT directory or hub id'),
   dtype: option(oneOf('f32', 'bf16'), 'f32', 'number type of computing')
 }
 
@@ -59,10 +60,15 @@ export interface EmbedValues extends LoadValues {
   batch_tokens?: number
 }
 
-export async function loadEmbedder(options: EmbedValues): Promise<Embedder> {
+export async function loadEmbedder(
+  options: EmbedValues,
+  { log, signal }: Pick<CommandContext, 'log' | 'signal'>
+): Promise<Embedder> {
   const { Embedder } = await import('../index.js')
   return Embedder.load(options.model, {
     ...preparation(options),
+    log,
+    signal,
     adapter: options.adapter,
     dtype: options.dtype,
     device: options.device,

@@ -11,7 +11,7 @@ export const command = defineCommand({
     let first = 0
     let total = 0
     let progress = log.progress('Training', 'steps')
-    for await (const event of train({ model, tune, data, train: run, prompt, output }, { signal, threads })) {
+    for await (const event of train({ model, tune, data, train: run, prompt, output }, { signal, threads, log })) {
       if (json) await print(JSON.stringify(event))
       switch (event.type) {
         case 'start':

@@ -43,7 +43,7 @@ export async function evaluate(config: EvaluateConfig, run: EvaluateRun = {}): P
   const options = validateConfig(config)
   const device = { device: resolveDevice(config.device ?? 'auto'), threads: config.threads ?? 0 }
   const tasks = chosenTasks(options)
-  const files = await findModel(options.model, options.adapter)
+  const files = await findModel(options.model, options.adapter, run)
   await mkdir(options.output, { recursive: true }).catch((error: unknown) => {
     throw ioError(error, options.output)
   })

@@ -18,7 +18,7 @@ import { taskOptions } from './task.js'
 
 export const evaluateOptions = {
   model: required(modelPath, 'model directory or hub id'),
-  adapter: option(nullable(path), null, 'PEFT directory'),
+  adapter: option(nullable(modelPath), null, 'PEFT directory or hub id'),
   output: required(path, 'directory for scores, predictions and reports'),
   tasks: option(list(string), [], 'run only the tasks of these names'),
   limit: option(integer(0), 0, 'rank only the first N rows of each task; 0: all'),

@@ -3,8 +3,10 @@ import { existsSync, statSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
 import { Vlm2VecError } from '../errors.js'
+import { parseHubId } from '../hub-id.js'
 import { findAdapter, readAdapterConfig, requireAdapter, type AdapterFiles } from './adapter.js'
-import { cachedSnapshot, hubCache, isHubId } from './hub-cache.js'
+import type { Use } from './hub/needed-files.js'
+import { snapshotOf, type HubRun } from './hub/snapshot.js'
 
 export interface ModelFiles {
   /** config.json, tokenizer and processor files, weights */
@@ -18,9 +20,9 @@ export interface ModelFiles {
  * Finds the files of a model and, where asked for, of an adapter. A directory that holds an adapter but no weights (as
  * VLM2Vec's repositories and LoRA checkpoints do) stands for its base model with that adapter.
  */
-export async function findModel(path: string, adapter?: string | null): Promise<ModelFiles> {
-  const directory = findDirectory(path)
-  const given = adapter ? requireAdapter(findDirectory(adapter)) : undefined
+export async function findModel(path: string, adapter?: string | null, run: HubRun = {}): Promise<ModelFiles> {
+  const directory = await findDirectory(path, 'model', run)
+  const given = adapter ? requireAdapter(await findDirectory(adapter, 'adapter', run)) : undefined
   if (hasWeights(directory) || !findAdapter(directory))
     return { directory, weights: await weightFiles(directory), adapter: given }
   const own = requireAdapter(directory)
@@ -30,23 +32,19 @@ export async function findModel(path: string, adapter?: string | null): Promise<
       'E_MODEL',
       `${own.config} names no base model; give the base as the model and this directory as the adapter.`
     )
-  const base = [baseModel, resolve(own.directory, baseModel)].find(isDirectory) ?? findDirectory(baseModel)
+  const local = [baseModel, resolve(own.directory, baseModel)].find(isDirectory)
+  const base = local ?? (await findDirectory(baseModel, 'model', run))
   return { directory: base, weights: await weightFiles(base), adapter: given ?? own }
 }
 
-/** The directory of a path or hub id. A hub id must be in the Hugging Face cache. */
-export function findDirectory(pathOrId: string): string {
+/** The directory of a path or hub id. What is not yet in the Hugging Face cache is downloaded into it. */
+export async function findDirectory(pathOrId: string, use: Use = 'model', run: HubRun = {}): Promise<string> {
   if (isDirectory(pathOrId)) return pathOrId
   if (existsSync(pathOrId))
     throw new Vlm2VecError('E_MODEL', `${pathOrId} is a file; a model is a directory with a config.json.`)
-  if (!isHubId(pathOrId)) throw new Vlm2VecError('E_MODEL', `There is no directory ${pathOrId}.`)
-  const snapshot = cachedSnapshot(pathOrId)
-  if (snapshot) return snapshot
-  throw new Vlm2VecError(
-    'E_MODEL',
-    `There is no directory ${pathOrId}, and no model of that name in the Hugging Face cache (${hubCache()}). ` +
-      `Download it first (\`hf download ${pathOrId}\`) or give a directory.`
-  )
+  const id = parseHubId(pathOrId)
+  if (!id) throw new Vlm2VecError('E_MODEL', `There is no directory ${pathOrId}, and it is no hub id (owner/name).`)
+  return snapshotOf(id, use, run)
 }
 
 function isDirectory(path: string): boolean {

@@ -9,6 +9,7 @@ import { adapterTargets, readAdapterConfig, type AdapterFiles } from './adapter.
 import { DEFAULT_BATCH_TOKENS } from './compute.js'
 import { readModelConfig, type ModelConfig } from './config.js'
 import { findModel, type ModelFiles } from './directory.js'
+import type { HubRun } from './hub/snapshot.js'
 import { treeOf } from './module-tree.js'
 import { readPreset } from './preset.js'
 
@@ -27,6 +28,10 @@ export interface EmbedderOptions extends Omit<ProcessorOptions, 'adapterDirector
   batchTokens?: number
   /** folder that relative paths of pictures start from; default: the working directory */
   imageRoot?: string
+  /** stops a download from the hub */
+  signal?: AbortSignal | undefined
+  /** told about the progress of a download; default: nobody is */
+  log?: HubRun['log']
 }
 
 export interface EmbedderParts {
@@ -41,7 +46,7 @@ export async function loadParts(directoryOrId: string, options: EmbedderOptions)
   const device = resolveDevice(options.device ?? 'auto')
   checkCount('threads', options.threads ?? 0, 0)
   checkCount('batchTokens', options.batchTokens ?? DEFAULT_BATCH_TOKENS, 1)
-  const files = await findModel(directoryOrId, options.adapter)
+  const files = await findModel(directoryOrId, options.adapter, { log: options.log, signal: options.signal })
   const config = await readModelConfig(files.directory)
   const dimension = options.dimension ?? (await rememberedDimension(files)) ?? config.text.hiddenSize
   checkCount('dimension', dimension, 1, config.text.hiddenSize)

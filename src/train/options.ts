@@ -73,7 +73,7 @@ export const sourceOptions = {
 export const trainOptions = {
   model: {
     path: required(modelPath, 'base model: a directory in Hugging Face layout or a hub id'),
-    adapter: option(nullable(path), null, 'PEFT directory to go on training; its own configuration then holds'),
+    adapter: option(nullable(modelPath), null, 'adapter to go on training; its own configuration then holds'),
     dtype: option(oneOf('f32', 'bf16'), 'f32', 'number type of computing; what is trained is kept in f32'),
     device: option(string, 'auto', 'where to compute: auto, cpu, cuda or cuda:N')
   },
@@ -150,13 +150,13 @@ export type TrainConfig = Omit<Given<typeof trainOptions>, 'data'> & { data: Giv
 /** The same with paths that hold from any directory, so that the resolved configuration can be run again. */
 export function withAbsolutePaths(options: TrainOptions): TrainOptions {
   const absolute = (path: string | null): string | null => (path === null ? null : resolve(path))
-  const isDirectory = existsSync(options.model.path) // else a hub id
+  const local = (path: string): string => (existsSync(path) ? resolve(path) : path) // else a hub id
   return {
     ...options,
     model: {
       ...options.model,
-      path: isDirectory ? resolve(options.model.path) : options.model.path,
-      adapter: absolute(options.model.adapter)
+      path: local(options.model.path),
+      adapter: options.model.adapter === null ? null : local(options.model.adapter)
     },
     data: options.data.map((source) => ({
       ...source,

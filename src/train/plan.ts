@@ -57,7 +57,7 @@ const MIB = 2 ** 20
 
 /** E_OPTION, E_MODEL, E_DATA (with the first of all rows that are wrong), E_IMAGE: what `train` would stop with. */
 export async function planRun(options: TrainOptions, { threads, measure, signal }: PlanOptions): Promise<Plan> {
-  const setup = await prepareRun(options, threads)
+  const setup = await prepareRun(options, threads, { signal })
   try {
     await checkRows(setup, signal)
     const sample = await sampleRows(setup)

@@ -7,6 +7,7 @@ import { Vlm2VecError } from '../errors.js'
 import { adapterTargets, readAdapterConfig, type AdapterConfig } from '../model/adapter.js'
 import type { ModelConfig } from '../model/config.js'
 import { findModel, type ModelFiles } from '../model/directory.js'
+import type { HubRun } from '../model/hub/snapshot.js'
 import { treeOf, type ModuleTree } from '../model/module-tree.js'
 import { native, type AdapterModule, type DeviceOptions, type LinearModule } from '../native.js'
 import { Processor } from '../preprocess/processor.js'
@@ -35,8 +36,8 @@ export interface AdapterPlan {
   tree: ModuleTree
 }
 
-export async function prepareRun(options: TrainOptions, threads: number): Promise<RunSetup> {
-  const base = await findModel(options.model.path, options.model.adapter)
+export async function prepareRun(options: TrainOptions, threads: number, run: HubRun = {}): Promise<RunSetup> {
+  const base = await findModel(options.model.path, options.model.adapter, run)
   checkTuning(options, base)
   const processor = await Processor.load(base.directory, {
     prompt: options.prompt.style === 'auto' ? undefined : options.prompt.style,

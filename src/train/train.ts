@@ -1,5 +1,6 @@
 /** Contrastive training: the loop. What a step is stands in grad-cache.ts; what is kept of it in run-directory.ts. */
 import { Vlm2VecError } from '../errors.js'
+import type { Log } from '../log.js'
 import type { NativeTrainer } from '../native.js'
 import { validate } from '../options.js'
 import { batches } from './batches.js'
@@ -23,6 +24,8 @@ export interface TrainRun {
   signal?: AbortSignal | undefined
   /** CPU threads; 0: one a core */
   threads?: number
+  /** told about the progress of a download; default: nobody is */
+  log?: Log | undefined
 }
 
 /**
@@ -31,9 +34,9 @@ export interface TrainRun {
  */
 export async function* train(
   config: TrainConfig,
-  { signal, threads = 0 }: TrainRun = {}
+  { signal, threads = 0, log }: TrainRun = {}
 ): AsyncGenerator<TrainEvent, void, undefined> {
-  const setup = await prepareRun(validate(trainOptions, config, 'the training configuration'), threads)
+  const setup = await prepareRun(validate(trainOptions, config, 'the training configuration'), threads, { log, signal })
   const { options, maxSteps } = setup
   const { batch_size: batchSize, prefetch, seed } = options.train
   const run = await RunDirectory.open(options)

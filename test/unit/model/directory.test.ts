@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { findDirectory, findModel, weightFiles } from '../../../src/model/directory.js'
-import { cachedSnapshot, hubCache, isHubId } from '../../../src/model/hub-cache.js'
+import { cachedSnapshot, hubCache } from '../../../src/model/hub/cache.js'
 
 let directory: string
 beforeEach(() => (directory = mkdtempSync(join(tmpdir(), 'directory-'))))
@@ -76,11 +76,12 @@ describe('findModel', () => {
 })
 
 describe('findDirectory', () => {
-  it('says what is there instead of a directory', () => {
-    expect(findDirectory(directory)).toBe(directory)
-    expect(() => findDirectory(write('file'))).toThrow('is a file')
-    expect(() => findDirectory(join(directory, 'none'))).toThrow('There is no directory')
-    expect(() => findDirectory('owner/name-that-is-in-no-cache')).toThrow('Hugging Face cache')
+  it('says what is there instead of a directory', async () => {
+    const environment = { HF_HOME: directory, HF_HUB_OFFLINE: '1' }
+    expect(await findDirectory(directory)).toBe(directory)
+    await expect(findDirectory(write('file'))).rejects.toThrow('is a file')
+    await expect(findDirectory(join(directory, 'none'))).rejects.toThrow('There is no directory')
+    await expect(findDirectory('owner/name', 'model', { environment })).rejects.toThrow('Hugging Face cache')
   })
 })
 
@@ -93,14 +94,14 @@ describe('the Hugging Face cache', () => {
   })
 
   it('gives the snapshot of main, or the only one', () => {
-    expect(cachedSnapshot('o/n', directory)).toBeUndefined()
+    const id = { repository: 'o/n', revision: 'main' }
+    expect(cachedSnapshot(id, directory)).toBeUndefined()
     write('models--o--n/snapshots/abc/config.json')
-    expect(cachedSnapshot('o/n', directory)).toBe(join(directory, 'models--o--n/snapshots/abc'))
+    expect(cachedSnapshot(id, directory)).toBe(join(directory, 'models--o--n/snapshots/abc'))
     write('models--o--n/snapshots/def/config.json')
-    expect(cachedSnapshot('o/n', directory)).toBeUndefined()
+    expect(cachedSnapshot(id, directory)).toBeUndefined()
     write('models--o--n/refs/main', 'def\n')
-    expect(cachedSnapshot('o/n', directory)).toBe(join(directory, 'models--o--n/snapshots/def'))
-    expect(isHubId('owner/name-1.5B')).toBe(true)
-    expect(isHubId('./owner/name')).toBe(false)
+    expect(cachedSnapshot(id, directory)).toBe(join(directory, 'models--o--n/snapshots/def'))
+    expect(cachedSnapshot({ ...id, revision: 'v1' }, directory)).toBeUndefined()
   })
 })
