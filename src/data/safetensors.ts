@@ -67,6 +67,31 @@ export async function writeTensors(
   }
 }
 
+export interface KnownTensor {
+  name: string
+  /** as safetensors spells it */
+  dtype: string
+  shape: number[]
+  /** bytes of a number */
+  itemSize: number
+  /** all of its bytes, row-major */
+  pieces: AsyncIterable<Uint8Array>
+}
+
+/** Writes tensors whose names and sizes are known before their data, one after the other. */
+export async function writeKnownTensors(path: string, tensors: KnownTensor[]): Promise<void> {
+  const header: Record<string, unknown> = { __metadata__: { format: 'pt' } }
+  let end = 0
+  for (const { name, dtype, shape, itemSize } of tensors) {
+    const bytes = shape.reduce((size, each) => size * each, itemSize)
+    header[name] = { dtype, shape, data_offsets: [end, (end += bytes)] }
+  }
+  await writeWholePiecewise(path, async ({ append }) => {
+    await append(headerBytes(header))
+    for (const { pieces } of tensors) for await (const piece of pieces) await append(piece)
+  })
+}
+
 const DTYPES: Record<string, string> = { Float32Array: 'F32', Uint8Array: 'U8', Buffer: 'U8', Int32Array: 'I32' }
 
 /** Length of the header (u64, little-endian), then JSON padded with spaces to a multiple of eight bytes. */

@@ -6,6 +6,7 @@ import { Vlm2VecError } from '../errors.js'
 import type { AdapterModule, LinearModule } from '../native.js'
 import { isAllLinear, patternValue, selects, type ModuleSelection } from './module-pattern.js'
 import { spell, type ModuleTree } from './module-tree.js'
+import { asSafetensors } from './pickled-weights.js'
 
 export interface AdapterConfig extends ModuleSelection {
   rank: number
@@ -38,8 +39,11 @@ export function findAdapter(directory: string): AdapterFiles | undefined {
   }
 }
 
-/** As `findAdapter`; E_MODEL where there is no adapter or its weights are missing. */
-export function requireAdapter(directory: string): AdapterFiles {
+/**
+ * As `findAdapter`; E_MODEL where there is no adapter or its weights are missing. Weights that are only there as
+ * adapter_model.bin are read too (E_CHECKPOINT where that is damaged or holds anything but tensors).
+ */
+export async function requireAdapter(directory: string): Promise<AdapterFiles> {
   const files = findAdapter(directory)
   if (!files)
     throw new Vlm2VecError(
@@ -47,10 +51,12 @@ export function requireAdapter(directory: string): AdapterFiles {
       `${directory} holds no adapter: there is no adapter_config.json in it or in its folder lora.`
     )
   if (existsSync(files.weights)) return files
-  const advice = existsSync(join(files.directory, 'adapter_model.bin'))
-    ? 'only adapter_model.bin, a Python pickle; save it as safetensors with PEFT (save_pretrained)'
-    : 'it is incomplete'
-  throw new Vlm2VecError('E_MODEL', `${files.directory}: adapter_model.safetensors is missing (${advice}).`)
+  const pickled = join(files.directory, 'adapter_model.bin')
+  if (existsSync(pickled)) return { ...files, weights: await asSafetensors(pickled) }
+  throw new Vlm2VecError(
+    'E_MODEL',
+    `${files.directory}: adapter_model.safetensors (or adapter_model.bin) is missing; it is incomplete.`
+  )
 }
 
 /** What PEFT can be told and this engine cannot do: other numbers would come out, so it is refused. */

@@ -7,6 +7,7 @@ import { parseHubId } from '../hub-id.js'
 import { findAdapter, readAdapterConfig, requireAdapter, type AdapterFiles } from './adapter.js'
 import type { Use } from './hub/needed-files.js'
 import { snapshotOf, type HubRun } from './hub/snapshot.js'
+import { asSafetensors } from './pickled-weights.js'
 
 export interface ModelFiles {
   /** config.json, tokenizer and processor files, weights */
@@ -22,10 +23,10 @@ export interface ModelFiles {
  */
 export async function findModel(path: string, adapter?: string | null, run: HubRun = {}): Promise<ModelFiles> {
   const directory = await findDirectory(path, 'model', run)
-  const given = adapter ? requireAdapter(await findDirectory(adapter, 'adapter', run)) : undefined
+  const given = adapter ? await requireAdapter(await findDirectory(adapter, 'adapter', run)) : undefined
   if (hasWeights(directory) || !findAdapter(directory))
     return { directory, weights: await weightFiles(directory), adapter: given }
-  const own = requireAdapter(directory)
+  const own = await requireAdapter(directory)
   const { baseModel } = await readAdapterConfig(own)
   if (!baseModel)
     throw new Vlm2VecError(
@@ -51,23 +52,29 @@ function isDirectory(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false
 }
 
-const SINGLE = 'model.safetensors'
-const INDEX = 'model.safetensors.index.json'
+/** An index of shards, or one file: safetensors, else PyTorch's pickles. */
+const FORMS = [
+  { index: 'model.safetensors.index.json', single: 'model.safetensors' },
+  { index: 'pytorch_model.bin.index.json', single: 'pytorch_model.bin' }
+]
 
 export const hasWeights = (directory: string): boolean =>
-  [SINGLE, INDEX].some((name) => existsSync(join(directory, name)))
+  FORMS.flatMap(({ index, single }) => [index, single]).some((name) => existsSync(join(directory, name)))
 
-/** The safetensors files of a directory, each once; E_CHECKPOINT where one is missing. */
+/**
+ * The safetensors files of a directory, each once; where it only holds PyTorch's, copies of them, which exist until this
+ * process ends. E_CHECKPOINT where one is missing.
+ */
 export async function weightFiles(directory: string): Promise<string[]> {
-  const index = join(directory, INDEX)
-  if (existsSync(index)) return shards(directory, index)
-  const single = join(directory, SINGLE)
-  if (existsSync(single)) return [single]
-  const pickle = ['pytorch_model.bin', 'pytorch_model.bin.index.json'].some((name) => existsSync(join(directory, name)))
+  for (const form of FORMS) {
+    const index = join(directory, form.index)
+    const single = join(directory, form.single)
+    const files = existsSync(index) ? await shards(directory, index) : existsSync(single) ? [single] : []
+    if (files.length > 0) return Promise.all(files.map((file) => (file.endsWith('.bin') ? asSafetensors(file) : file)))
+  }
   throw new Vlm2VecError(
     'E_CHECKPOINT',
-    `${directory} holds no weights: neither ${SINGLE} nor ${INDEX}` +
-      (pickle ? '. pytorch_model.bin, a Python pickle, is not read; save the model as safetensors.' : '.')
+    `${directory} holds no weights: neither model.safetensors nor model.safetensors.index.json, nor pytorch_model.bin.`
   )
 }
 

@@ -11,9 +11,10 @@ const SMALL = [
   /^\d+_\w+\/config\.json$/,
   /^\d+_Dense\/(model\.safetensors|pytorch_model\.bin)$/
 ]
-const LEFT = /^(trainer_state|training_args|all_results|train_results|eval_results)\b|\.bin\.index\.json$/
+const LEFT = /^(trainer_state|training_args|all_results|train_results|eval_results)\b/
 
-export const INDEX = 'model.safetensors.index.json'
+/** Lists of shards, which follow from them: see `shardsOf`. */
+export const INDICES = ['model.safetensors.index.json', 'pytorch_model.bin.index.json']
 
 /** Files but the weights. */
 export function smallFiles(names: readonly string[]): string[] {
@@ -22,11 +23,11 @@ export function smallFiles(names: readonly string[]): string[] {
 
 /**
  * Weights of the repository, of the first form that it has: for a model, safetensors, PyTorch's pickle, else an adapter,
- * which stands for its base model with that adapter. The shards of an index follow from it: see `shardsOf`.
+ * which stands for its base model with that adapter.
  */
 export function weightFiles(names: readonly string[], use: Use): string[] {
   const first = (...candidates: string[]): string[] => candidates.filter((name) => names.includes(name)).slice(0, 1)
-  const model = use === 'model' ? first(INDEX, 'model.safetensors', 'pytorch_model.bin') : []
+  const model = use === 'model' ? first(INDICES[0]!, 'model.safetensors', INDICES[1]!, 'pytorch_model.bin') : []
   if (model.length > 0) return model
   const adapters = ['', 'lora/'].flatMap((folder) =>
     names.includes(`${folder}adapter_config.json`)

@@ -10,7 +10,7 @@ import { silent, type Log } from '../../log.js'
 import { cachedSnapshot, repositoryFolder } from './cache.js'
 import { hubOf, repositoryState, Unreachable, type Hub, type RepositoryState } from './client.js'
 import { download } from './download.js'
-import { INDEX, shardsOf, smallFiles, weightFiles, type Use } from './needed-files.js'
+import { INDICES, shardsOf, smallFiles, weightFiles, type Use } from './needed-files.js'
 
 export interface HubRun {
   environment?: NodeJS.ProcessEnv | undefined
@@ -74,7 +74,7 @@ function lacksOf(directory: string, use: Use): string | undefined {
       (has(`${folder}adapter_model.safetensors`) || has(`${folder}adapter_model.bin`))
   )
   if (use === 'adapter') return hasAdapter ? undefined : 'it holds no whole adapter'
-  const hasWeights = has('model.safetensors') || has(INDEX) || has('pytorch_model.bin')
+  const hasWeights = ['model.safetensors', 'pytorch_model.bin', ...INDICES].some(has)
   if (!hasWeights) return hasAdapter ? undefined : 'it holds no weights'
   return ['config.json', 'tokenizer_config.json'].find((name) => !has(name))?.replace(/^/, 'it lacks ')
 }
@@ -107,7 +107,8 @@ async function downloadAll(
       if (weights.length === 0) throw nothingUseful(repository, use, hub)
       await get(smallFiles(files))
       await get(weights)
-      if (weights[0] === INDEX) await get(shardsOf(await readFile(join(directory, INDEX), 'utf8')))
+      const index = weights.find((name) => INDICES.includes(name))
+      if (index !== undefined) await get(shardsOf(await readFile(join(directory, index), 'utf8')))
       await mark(directory, use)
     }
     // Last, so that a revision always means a whole snapshot here.

@@ -1,6 +1,7 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import {
   adapterConfigJson,
@@ -11,6 +12,7 @@ import {
   type AdapterConfig
 } from '../../../src/model/adapter.js'
 import { spell, treeOf } from '../../../src/model/module-tree.js'
+import { tensorNames } from '../../../src/data/safetensors.js'
 import type { LinearModule } from '../../../src/native.js'
 
 const LINEAR: LinearModule[] = [
@@ -47,25 +49,34 @@ function write(json: object, folder = directory) {
 const MINIMAL = { peft_type: 'LORA', r: 4, lora_alpha: 8, target_modules: ['q_proj'] }
 
 describe('requireAdapter', () => {
-  it('finds an adapter in the directory itself or in its folder lora', () => {
+  it('finds an adapter in the directory itself or in its folder lora', async () => {
     expect(findAdapter(directory)).toBeUndefined()
-    expect(write(MINIMAL, join(directory, 'lora')).directory).toBe(join(directory, 'lora'))
-    expect(write(MINIMAL).directory).toBe(directory)
+    expect((await write(MINIMAL, join(directory, 'lora'))).directory).toBe(join(directory, 'lora'))
+    expect((await write(MINIMAL)).directory).toBe(directory)
   })
 
-  it('says what is missing', () => {
-    expect(() => requireAdapter(directory)).toThrow('holds no adapter')
+  it('says what is missing', async () => {
+    await expect(requireAdapter(directory)).rejects.toThrow('holds no adapter')
     writeFileSync(join(directory, 'adapter_config.json'), '{}')
-    expect(() => requireAdapter(directory)).toThrow('it is incomplete')
-    writeFileSync(join(directory, 'adapter_model.bin'), '')
-    expect(() => requireAdapter(directory)).toThrow('save it as safetensors')
+    await expect(requireAdapter(directory)).rejects.toThrow('it is incomplete')
+  })
+
+  it("takes PyTorch's file where there is no other, and says what is wrong with it", async () => {
+    writeFileSync(join(directory, 'adapter_config.json'), '{}')
+    const recorded = fileURLToPath(new URL('../data/torch/', import.meta.url))
+    cpSync(join(recorded, 'evil.bin'), join(directory, 'adapter_model.bin'))
+    await expect(requireAdapter(directory)).rejects.toThrow('nothing is executed')
+    cpSync(join(recorded, 'plain.bin'), join(directory, 'adapter_model.bin'))
+    const { weights } = await requireAdapter(directory)
+    expect(await tensorNames(weights)).toContain('transposed')
+    expect((await requireAdapter(directory)).weights).toBe(weights)
   })
 })
 
 describe('readAdapterConfig', () => {
   it('reads what PEFT writes and ignores keys that it does not know', async () => {
     const config = await readAdapterConfig(
-      write({
+      await write({
         ...MINIMAL,
         use_dora: true,
         use_rslora: true,
@@ -102,7 +113,7 @@ describe('readAdapterConfig', () => {
     [{ target_modules: null }, 'target_modules must be'],
     [{ r: 0 }, 'r must be a number above 0']
   ])('refuses %j, which would change numbers', async (change, message) => {
-    await expect(readAdapterConfig(write({ ...MINIMAL, ...change }))).rejects.toThrow(message)
+    await expect(readAdapterConfig(await write({ ...MINIMAL, ...change }))).rejects.toThrow(message)
   })
 })
 
@@ -164,7 +175,7 @@ describe('adapterConfigJson', () => {
     }
     const json = JSON.parse(adapterConfigJson(old, LINEAR, 'transformers-4')) as Record<string, unknown>
     expect(json['target_modules']).toEqual(LINEAR.slice(1).map(({ name }) => name))
-    const again = await readAdapterConfig(write(json))
+    const again = await readAdapterConfig(await write(json))
     expect(adapterTargets(again, LINEAR).modules).toEqual(adapterTargets(old, LINEAR, 'transformers-4').modules)
     const all = JSON.parse(adapterConfigJson({ ...CONFIG, targetModules: 'all-linear' }, LINEAR)) as Record<
       string,

@@ -1,7 +1,9 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { tensorNames } from '../../../src/data/safetensors.js'
 import { findDirectory, findModel, weightFiles } from '../../../src/model/directory.js'
 import { cachedSnapshot, hubCache } from '../../../src/model/hub/cache.js'
 
@@ -42,9 +44,13 @@ describe('weightFiles', () => {
     await expect(weightFiles(directory)).rejects.toThrow('not valid JSON')
   })
 
-  it('says that pickles are not read', async () => {
-    write('pytorch_model.bin')
-    await expect(weightFiles(directory)).rejects.toThrow('save the model as safetensors')
+  it("takes PyTorch's files where there are no others, in shards too", async () => {
+    const recorded = fileURLToPath(new URL('../data/torch/plain.bin', import.meta.url))
+    cpSync(recorded, join(directory, 'pytorch_model.bin'))
+    expect(await tensorNames((await weightFiles(directory))[0]!)).toContain('f32')
+    cpSync(recorded, join(directory, '1.bin'))
+    write('pytorch_model.bin.index.json', { weight_map: { f32: '1.bin' } })
+    expect((await weightFiles(directory))[0]).toMatch(/1-[0-9a-f]+\.safetensors$/)
   })
 })
 
