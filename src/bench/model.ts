@@ -51,7 +51,7 @@ const DEFAULT_CONFIG = {
 export async function openModel(path: string | null, context: BenchContext): Promise<BenchModel> {
   const isFile = path?.endsWith('.json') ?? false
   if (path !== null && !isFile) {
-    const directory = findDirectory(path)
+    const directory = await findDirectory(path)
     if (hasWeights(directory))
       return { config: await readModelConfig(directory), files: await weightFiles(directory), close: nothing }
   }
@@ -72,7 +72,7 @@ export async function openModel(path: string | null, context: BenchContext): Pro
 export async function openConfig(path: string | null): Promise<{ config: ModelConfig; settings: ProcessorSettings }> {
   const folder = await mkdtemp(join(tmpdir(), 'vlm2vec-bench-'))
   try {
-    const directory = path === null ? folder : findDirectory(path)
+    const directory = path === null ? folder : await findDirectory(path)
     const config = path === null ? await copyConfig(undefined, folder) : await readModelConfig(directory)
     return { config, settings: await resolveSettings(directory, config, {}) }
   } finally {
