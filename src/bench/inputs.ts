@@ -56,6 +56,7 @@ export function randomItem(config: ModelConfig, { length, side, seed }: RandomIt
     tokens,
     positions: ropePositions(tokens, runs, { rule: 'mrope', mergeSize, visionStart: config.tokens.visionStart }),
     visuals: side > 0 ? [{ kind: 'image', grid, patches: randomFloats(values, seed) }] : [],
-    contentKey: `random ${seed}`
+    contentKey: `random ${seed}`,
+    inputKey: `random ${seed}`
   }
 }

@@ -1,14 +1,18 @@
 /** Prepared items through the model, batch by batch: the part of embedding that computes. */
 import type { NativeModel } from '../native.js'
 import { packBatch } from '../preprocess/batch.js'
+import { distinctItems, spreadRows } from '../preprocess/distinct.js'
 import type { PreparedItem } from '../preprocess/prepared.js'
 import { computeBatches } from './pipeline.js'
 
 export const DEFAULT_BATCH_TOKENS = 4096
 
-/** The vectors of one batch: (items, hidden size), rows in order. */
+/** The vectors of one batch: (items, hidden size), rows in order. Equal items are computed with once. */
 export async function embedBatch(model: NativeModel, items: readonly PreparedItem[]): Promise<Float32Array> {
-  return items.length > 0 ? (await model.embed(packBatch(items))).embeddings : new Float32Array(0)
+  if (items.length === 0) return new Float32Array(0)
+  const distinct = distinctItems(items)
+  const { embeddings } = await model.embed(packBatch(distinct.items))
+  return spreadRows(embeddings, distinct)
 }
 
 /** Batches of up to this many tokens, or items; speed and memory, never the result. */

@@ -10,6 +10,8 @@ export interface PreparedItem {
   visuals: PreparedVisual[]
   /** equal for items of the same prompt and the same picture bytes (SHA-256, hex) */
   contentKey: string
+  /** equal only for items of the same tokens and patches: augmented pictures are others each time */
+  inputKey: string
 }
 
 export interface PreparedVisual {

@@ -69,6 +69,7 @@ export class Processor {
     const sized = await Promise.all(encoded.map((visual, index) => sizeVisual(visual, this, place(index))))
     const { tokens, runs } = this.expand(ids, sized, label)
     const visuals = await Promise.all(sized.map((each) => patchesOf(each, this.config, this.settings, keepResized)))
+    const key = contentKey(prompt.text, encoded)
     return {
       prompt: prompt.text,
       tokens,
@@ -78,7 +79,8 @@ export class Processor {
         visionStart: this.config.tokens.visionStart
       }),
       visuals,
-      contentKey: contentKey(prompt.text, encoded)
+      contentKey: key,
+      inputKey: inputKey(key, item, augment)
     }
   }
 
@@ -160,6 +162,12 @@ function placeholdersOf(tokenizer: Tokenizer, { tokens }: ModelConfig): Placehol
     image: tokenizer.tokenOf(tokens.image) ?? '<|image_pad|>',
     video: tokenizer.tokenOf(tokens.video) ?? '<|video_pad|>'
   }
+}
+
+/** Beside the content: how pictures were augmented, and the times of frames. */
+function inputKey(content: string, { images = [], videos = [] }: Item, augment: Augmentation | undefined): string {
+  if (images.length + videos.length === 0) return content
+  return [content, ...videos.map(({ fps }) => fps), augment && JSON.stringify(augment)].join(' ')
 }
 
 function contentKey(prompt: string, visuals: readonly EncodedVisual[]): string {

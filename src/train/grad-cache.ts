@@ -5,6 +5,7 @@
 import { Vlm2VecError } from '../errors.js'
 import { native, type Batch, type ChunkPlace, type DeviceOptions, type NativeTrainer } from '../native.js'
 import { packBatch } from '../preprocess/batch.js'
+import { distinctItems, spreadRows, sumRows } from '../preprocess/distinct.js'
 import type { PreparedItem } from '../preprocess/prepared.js'
 import type { Contrast } from './contrast.js'
 
@@ -12,6 +13,8 @@ export interface GradCacheOptions extends DeviceOptions {
   /** sequences a chunk */
   chunkSize: number
   temperature: number
+  /** equal items are computed with once: not with dropout, which treats every row differently */
+  shareEqual: boolean
 }
 
 /** Adds the gradients of a step's loss up in `trainer`. E_NUMERIC where the loss is not finite; nothing is updated then. */
@@ -19,13 +22,15 @@ export async function accumulateGradients(
   trainer: NativeTrainer,
   contrast: Contrast,
   step: number,
-  { chunkSize, temperature, ...device }: GradCacheOptions
+  { chunkSize, temperature, shareEqual, ...device }: GradCacheOptions
 ): Promise<{ loss: number; tokens: number }> {
   const items = [...contrast.queries, ...contrast.targets]
-  const chunks = chunksOf(items, chunkSize, step)
+  const distinct = shareEqual ? distinctItems(items) : { items, places: Int32Array.from(items.keys()) }
+  const chunks = chunksOf(distinct.items, chunkSize, step)
 
   // 1. embed every chunk, and keep nothing but the embeddings
-  const embeddings = joined(await inOrder(chunks, ({ batch, place }) => trainer.embed(batch(), place)))
+  const rows = joined(await inOrder(chunks, ({ batch, place }) => trainer.embed(batch(), place)))
+  const embeddings = spreadRows(rows, distinct)
   const dimension = embeddings.length / items.length
   const queryEnd = contrast.queries.length * dimension
 
@@ -45,7 +50,7 @@ export async function accumulateGradients(
     device
   )
   if (!Number.isFinite(loss)) throw notFinite(step, loss)
-  const dEmbeddings = joined([dQueries!, dTargets!])
+  const dEmbeddings = sumRows(joined([dQueries!, dTargets!]), distinct)
 
   // 3. embed every chunk again, and push its part of the gradient back
   await inOrder(chunks, ({ batch, place, first, count }) =>

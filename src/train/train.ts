@@ -91,6 +91,7 @@ async function trainStep(
   const { loss, tokens } = await accumulateGradients(trainer, contrastOf(rows, options.duplicates), step, {
     chunkSize: options.chunk_size,
     temperature: options.temperature,
+    shareEqual: setup.options.tune.mode === 'full' || setup.options.tune.dropout === 0,
     ...setup.device
   })
   if (output.dump_gradients.includes(step)) await trainer.saveGradients(run.gradientsFile(step))

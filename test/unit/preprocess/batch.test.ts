@@ -7,7 +7,8 @@ const item = (tokens: number[], positions: number[], visuals: PreparedItem['visu
   tokens: Int32Array.from(tokens),
   positions: Int32Array.from(positions),
   visuals,
-  contentKey: ''
+  contentKey: '',
+  inputKey: ''
 })
 const visual = (grid: [number, number, number], ...patches: number[]): PreparedItem['visuals'][number] => ({
   kind: 'image',

@@ -126,6 +126,10 @@ describe('Processor.prepare', () => {
     expect(image(flipped)).not.toEqual(image(plain))
     expect(image(again)).toEqual(image(flipped))
     expect(flipped.contentKey).toBe(plain.contentKey)
+    expect(again.inputKey).toBe(flipped.inputKey)
+    expect(flipped.inputKey).not.toBe(plain.inputKey)
+    const text = await prepare({ text: 'x' }, {}, { augment })
+    expect(text.inputKey).toBe((await prepare({ text: 'x' })).inputKey)
   })
 
   it('gives equal content keys to equal prompts with equal bytes alone', async () => {

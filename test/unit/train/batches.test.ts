@@ -24,7 +24,8 @@ const prepared = ({ text = '' }: Item): PreparedItem => ({
   tokens: new Int32Array(1),
   positions: new Int32Array(3),
   visuals: [],
-  contentKey: text
+  contentKey: text,
+  inputKey: text
 })
 const span = { first: 2, end: 5, batchSize: 3 }
 

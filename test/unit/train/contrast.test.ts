@@ -7,7 +7,8 @@ const item = (contentKey: string): PreparedItem => ({
   tokens: new Int32Array(1),
   positions: new Int32Array(3),
   visuals: [],
-  contentKey
+  contentKey,
+  inputKey: contentKey
 })
 const row = (query: string, positives: string[], negatives: string[] = []) => ({
   query: item(query),

@@ -31,7 +31,8 @@ const item = (token: number, length = 1): PreparedItem => ({
   tokens: new Int32Array(length).fill(token),
   positions: new Int32Array(3 * length),
   visuals: token === 3 ? [{ kind: 'image', grid: [1, 2, 2], patches: new Float32Array(4 * 3) }] : [],
-  contentKey: String(token)
+  contentKey: String(token),
+  inputKey: String(token)
 })
 const rows = [1, 2, 3].map((n) => ({ query: item(n, n), positives: [item(10 * n)], negatives: [] }))
 
@@ -54,7 +55,7 @@ const firstsOf = ({ tokens, seqStarts }: Batch): number[] =>
 
 async function step(chunkSize: number, duplicates: 'mask' | 'keep' = 'keep') {
   const trainer = new LinearTrainer()
-  const options = { chunkSize, temperature: 0.1, device: 'cpu', threads: 1 }
+  const options = { chunkSize, temperature: 0.1, shareEqual: true, device: 'cpu', threads: 1 }
   const result = await accumulateGradients(
     trainer as unknown as NativeTrainer,
     contrastOf(rows, duplicates),
@@ -108,10 +109,32 @@ describe('accumulateGradients', () => {
     expect(losses[1]).not.toHaveProperty('targetIds')
   })
 
+  it('computes with equal items once, and adds their gradients up', async () => {
+    const shared = { query: item(4), positives: [item(10)], negatives: [item(20), item(10)] }
+    const contrast = contrastOf([...rows, shared], 'keep')
+    const trainer = new LinearTrainer()
+    const options = { chunkSize: 4, temperature: 0.1, shareEqual: true, device: 'cpu', threads: 1 }
+    const { tokens } = await accumulateGradients(trainer as unknown as NativeTrainer, contrast, 7, options)
+    expect(trainer.calls.map(({ kind, firsts }) => [kind, firsts])).toEqual([
+      ['embed', [1, 2, 3, 4]],
+      ['embed', [10, 20, 30]],
+      ['backward', [1, 2, 3, 4]],
+      ['backward', [10, 20, 30]]
+    ])
+    // targets are 10, 20, 30, 10, 20, 10, whose gradients the loss makes 10, 20, ..., 60
+    expect([...losses[0]!.targets]).toEqual([10, -10, 20, -20, 30, -30, 10, -10, 20, -20, 10, -10])
+    expect(trainer.calls[3]!.gradients).toEqual([110, 110, 70, 70, 30, 30])
+    expect(tokens).toBe(13)
+
+    const separate = new LinearTrainer()
+    await accumulateGradients(separate as unknown as NativeTrainer, contrast, 7, { ...options, shareEqual: false })
+    expect(separate.calls.flatMap(({ kind, firsts }) => (kind === 'embed' ? firsts : []))).toHaveLength(10)
+  })
+
   it.each([NaN, Infinity])('stops at a loss of %d before anything goes backward', async (value) => {
     loss = value
     const trainer = new LinearTrainer()
-    const options = { chunkSize: 2, temperature: 0.1, device: 'cpu', threads: 1 }
+    const options = { chunkSize: 2, temperature: 0.1, shareEqual: true, device: 'cpu', threads: 1 }
     const failing = accumulateGradients(trainer as unknown as NativeTrainer, contrastOf(rows, 'keep'), 7, options)
     await expect(failing).rejects.toMatchObject({ code: 'E_NUMERIC', message: expect.stringContaining('step 7') })
     expect(trainer.calls.every(({ kind }) => kind === 'embed')).toBe(true)
