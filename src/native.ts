@@ -200,6 +200,33 @@ export interface PrepareImageResult {
   resized?: Uint8Array[]
 }
 
+export interface PrepareTilesInput {
+  /** a picture: (height, width, 3) bytes */
+  pixels: Uint8Array
+  width: number
+  height: number
+  /** resized with rows and columns changed, and changed back */
+  transposed: boolean
+  /** size after resizing */
+  toWidth: number
+  toHeight: number
+  filter: PrepareImageInput['filter']
+  /** what the resized picture stands on, and where; multiples of `tile` */
+  canvas: { width: number; height: number; left: number; top: number; fill: number }
+  tile: number
+  /** 'resized': the picture itself, by the same filter. 'interpolated': the normalised canvas, as torch does (ops/tiles.h) */
+  overview: 'resized' | 'interpolated'
+  patches: NonNullable<PrepareImageInput['patches']>
+  keepCanvas?: boolean
+}
+
+export interface PrepareTilesResult {
+  /** the overview, then the tiles row by row: ((1 + tiles) * (tile / patchSize)^2, PD) */
+  patches: Float32Array
+  /** (canvas.height, canvas.width, 3) */
+  canvas?: Uint8Array
+}
+
 export interface BackendInfo {
   version: string
   isa: string
@@ -247,6 +274,7 @@ export interface Addon {
   /** (B, k) indices and scores, best first; -1 where there are fewer than k candidates. */
   topK(input: TopKInput, options: DeviceOptions): Promise<{ indices: Int32Array; scores: Float32Array }>
   prepareImage(input: PrepareImageInput): Promise<PrepareImageResult>
+  prepareTiles(input: PrepareTilesInput): Promise<PrepareTilesResult>
   loadModel(options: LoadOptions): Promise<NativeModel>
   createTrainer(options: TrainerOptions): Promise<NativeTrainer>
   benchPeaks(options: DeviceOptions): Promise<BenchPeaks>

@@ -63,6 +63,7 @@ static Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   add("contrastiveLoss", guard<contrastive_loss>);
   add("topK", guard<top_k_export>);
   add("prepareImage", guard<prepare_image>);
+  add("prepareTiles", guard<prepare_tiles>);
   add("loadModel", guard<load_model>);
   add("createTrainer", guard<create_trainer>);
   add("benchPeaks", guard<bench_peaks>);
