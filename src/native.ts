@@ -18,6 +18,11 @@ export interface Batch {
   patches: Float32Array
   /** (I, 3) patches in time, height and width of each picture or video */
   grids: Int32Array
+  /**
+   * (N) what stands at each placeholder: >= 0 a merged patch of the batch, -1, -2, ... a learned separator of the model.
+   * For models with separators (`VisionConfig.separators`), and absent for all others: there features follow each other.
+   */
+  featureRows?: Int32Array
 }
 
 export type DType = 'f32' | 'bf16'
@@ -45,6 +50,8 @@ export interface LinearModule {
   part: 'vision' | 'merger' | 'text'
   inFeatures: number
   outFeatures: number
+  /** the name in each naming that the family's checkpoints have used, the canonical one first */
+  spellings: Record<string, string>
 }
 
 export interface LoadOptions extends DeviceOptions {

@@ -25,10 +25,16 @@ void Batch::check(const ModelConfig& config) const {
   require(patch_count == 0 || patch_values == config.vision.patch_values(), code, "a patch holds ", patch_values,
           " numbers, expected ", config.vision.patch_values());
   int64_t placeholders = 0;
-  for (int64_t t = 0; t < token_count; ++t)
-    placeholders += tokens[t] == config.image_token || tokens[t] == config.video_token;
-  require(placeholders == patch_count / config.vision.merged(), code, "the batch has ", placeholders,
-          " placeholder tokens for ", patch_count / config.vision.merged(), " picture features");
+  for (int64_t t = 0; t < token_count; ++t) placeholders += config.is_placeholder(tokens[t]);
+  const int64_t features = feature_count(config.vision), merged = patch_count / config.vision.merged();
+  require(placeholders == features, code, "the batch has ", placeholders, " placeholder tokens for ", features,
+          " picture features");
+  const int64_t separators = config.vision.separators;
+  require((feature_rows != nullptr) == (separators > 0), code, "this model takes ", separators > 0 ? "" : "no ",
+          "featureRows");
+  for (int64_t n = 0; n < feature_row_count; ++n)
+    require(feature_rows[n] >= -separators && feature_rows[n] < merged, code, "featureRows[", n,
+            "] = ", feature_rows[n], " is outside of ", merged, " features and ", separators, " separators");
   for (int64_t t = 0; t < 3 * token_count; ++t)
     require(positions[t] >= 0, code, "position ", positions[t], " of token ", t % token_count, " is negative");
 }

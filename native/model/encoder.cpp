@@ -1,34 +1,21 @@
 #include "model/encoder.h"
 
+#include "model/family.h"
 #include "ops/embedding.h"
+#include "ops/gather.h"
 #include "ops/l2_normalize.h"
 #include "ops/pool.h"
 #include "ops/rmsnorm.h"
 
 namespace vlm2vec {
 
-namespace {
-
-// A batch's array as a tensor of the device it is in.
-Tensor view(Device& device, const void* data, DType dtype, std::initializer_list<int64_t> shape) {
-  return Tensor(device, const_cast<void*>(data), dtype, shape);
-}
-
-Tensor to_tensor(Arena& arena, const std::vector<int32_t>& values, std::initializer_list<int64_t> shape) {
-  Tensor tensor = arena.allocate(DType::I32, shape);
-  tensor.device->to_device(tensor.data, values.data(), values.size() * sizeof(int32_t));
-  return tensor;
-}
-
-}  // namespace
-
-Encoder::Encoder(Weights& weights)
-    : config_(weights.config()),
-      vision_(weights, config_.vision),
-      embed_tokens_(&weights.at("model.language_model.embed_tokens.weight")),
-      norm_(&weights.at("model.language_model.norm.weight")) {
-  for (int64_t i = 0; i < config_.text.layers; ++i) layers_.blocks.emplace_back(weights, config_.text, i);
-  vision_trains_ = vision_.trains();
+Encoder::Encoder(Weights& weights) : config_(weights.config()), vision_(make_vision_tower(weights)) {
+  const std::string& prefix = find_family(config_.family).text_prefix;
+  embed_tokens_ = &weights.at(prefix + "embed_tokens.weight");
+  norm_ = &weights.at(prefix + "norm.weight");
+  for (int64_t i = 0; i < config_.text.layers; ++i)
+    layers_.blocks.emplace_back(weights, text_block(config_.text, prefix, i));
+  vision_trains_ = vision_->trains();
 }
 
 void Encoder::invalidate() {
@@ -44,22 +31,11 @@ size_t Encoder::packed_bytes() {
 Tensor Encoder::encode_images(Context context, const Batch& batch, Saved* saved, size_t memory) const {
   if (batch.patch_count == 0) return {};
   Arena& arena = context.scratch;
-  const VisionConfig& config = config_.vision;
-  const int64_t p = batch.patch_count, half = config.embed_dim / config.heads / 2;
-  Tensor features = arena.allocate(DType::F32, {p / config.merged(), config_.text.hidden_size});
+  Tensor features = arena.allocate(DType::F32, {feature_rows(batch), config_.text.hidden_size});
   // without `saved` everything but the features is given back
   const Arena::Mark mark = arena.mark();
-  Saved discarded;
-  Saved& s = saved ? *saved : discarded;
-
-  std::vector<int32_t> positions, starts;
-  vision_layout(config, batch.grids, batch.image_count, positions, starts);
-  s.vision_inputs.starts = to_tensor(arena, starts, {int64_t(starts.size())});
-  s.vision_inputs.cos = arena.allocate(DType::F32, {p, half});
-  s.vision_inputs.sin = arena.allocate(DType::F32, {p, half});
-  vision_rope(config, s.vision_inputs.cos, s.vision_inputs.sin, to_tensor(arena, positions, {2, p}), arena);
-  Tensor patches = view(context.device, batch.patches, DType::F32, {p, config.patch_values()});
-  vision_.forward(context, s.vision_inputs, features, patches, saved ? &s.vision : nullptr, memory);
+  auto kept = vision_->forward(context, features, batch, saved, memory);
+  if (saved) saved->vision = std::move(kept);
   if (!saved) arena.rewind(mark);
   return features;
 }
@@ -80,19 +56,23 @@ Tensor Encoder::encode(Context context, const Batch& batch, Tensor features, Sav
   if (features) {
     std::vector<int32_t> rows;
     for (int64_t i = 0; i < t; ++i)
-      if (batch.tokens[i] == config_.image_token || batch.tokens[i] == config_.video_token) rows.push_back(int32_t(i));
+      if (config_.is_placeholder(batch.tokens[i])) rows.push_back(int32_t(i));
     s.rows = to_tensor(arena, rows, {int64_t(rows.size())});
-    scatter_rows_forward(h, features, s.rows);
+    scatter_rows_forward(h, features.slice(0, s.rows.rows()), s.rows);
   }
   s.text_inputs.starts = view(context.device, batch.seq_starts, DType::I32, {b + 1});
   s.text_inputs.cos = arena.allocate(DType::F32, {t, config.head_size / 2});
   s.text_inputs.sin = arena.allocate(DType::F32, {t, config.head_size / 2});
   text_rope(config, s.text_inputs.cos, s.text_inputs.sin, view(context.device, batch.positions, DType::I32, {3, t}),
-            arena);
+            s.text_inputs.starts, arena);
+  const auto add_level = [&](size_t layer, Tensor out) {  // DeepStack: level k enters after layer k - 1
+    const int64_t n = features ? s.rows.rows() : 0, level = int64_t(layer) + 1;
+    if (n > 0 && level < vision_->levels()) gather_rows_backward(out, {}, features.slice(level * n, n), s.rows);
+  };
   if (saved) {
-    layers_.forward(context, s.text_inputs, h, s.layers, memory);
+    layers_.forward(context, s.text_inputs, h, s.layers, memory, add_level);
   } else {
-    layers_.forward(context, s.text_inputs, h);
+    layers_.forward(context, s.text_inputs, h, add_level);
   }
 
   s.pooled = arena.allocate(DType::F32, {b, c});
@@ -117,17 +97,18 @@ void Encoder::backward(Context context, Tensor patch_ids, const Batch& batch, Te
   l2_normalize_backward(dnormed, dembeddings, s.embeddings, s.norm);
   rmsnorm_backward(dpooled, norm_->gradient, dnormed, s.pooled, norm_->value, s.rstd);
   pool_last_backward(dh, dpooled, s.text_inputs.starts);
-  layers_.backward(context, s.text_inputs, dh, s.layers);
-
   Tensor dfeatures;
-  if (s.rows) {
-    if (with_vision) dfeatures = arena.allocate(DType::F32, {s.rows.rows(), c});
-    scatter_rows_backward(dfeatures, dh, s.rows);
-  }
+  const int64_t n = s.rows ? s.rows.rows() : 0, levels = vision_->levels();
+  if (n > 0 && with_vision) dfeatures = arena.allocate_zero(DType::F32, {levels * n, c});
+  layers_.backward(context, s.text_inputs, dh, s.layers, [&](size_t layer, Tensor dout) {
+    const int64_t level = int64_t(layer) + 1;
+    if (dfeatures && level < levels) gather_rows_forward(dfeatures.slice(level * n, n), dout, {}, s.rows);
+  });
+  if (n > 0) scatter_rows_backward(dfeatures ? dfeatures.slice(0, n) : dfeatures, dh, s.rows);
   if (embed_tokens_->trained())
     embedding_backward(embed_tokens_->gradient, view(context.device, batch.tokens, DType::I32, {t}), dh);
   context.row_ids = patch_ids;
-  if (dfeatures) vision_.backward(context, s.vision_inputs, dfeatures, s.vision);
+  if (dfeatures) vision_->backward(context, dfeatures, batch, *s.vision);
 }
 
 size_t Encoder::vision_share(const Batch& batch, DType compute, size_t memory) const {
@@ -139,26 +120,10 @@ size_t Encoder::vision_share(const Batch& batch, DType compute, size_t memory) c
 
 ActivationBytes activation_bytes(const ModelConfig& config, DType compute, int64_t tokens, int64_t patches,
                                  bool with_vision) {
-  const TextConfig& t = config.text;
-  const VisionConfig& v = config.vision;
-  const size_t width = size_of(compute);
-  // as text.cpp and vision.cpp allocate: a block's saved tensors, its input, and the largest temporaries of its
-  // backward
-  const size_t q = size_t(t.heads * t.head_size), kv = size_t(t.kv_heads * t.head_size), c = size_t(t.hidden_size),
-               f = size_t(t.intermediate_size);
-  const size_t layer = size_t(tokens) * (4 * (c + 2 + size_t(t.heads)) + width * (2 * c + 2 * q + 2 * kv + 3 * f));
-  const size_t layer_input = size_t(tokens) * 4 * c;
-  const size_t layer_backward = size_t(tokens) * (width * 3 * f + 4 * c + width * c);
-  const size_t text = size_t(tokens) * 4 * (3 * c + size_t(t.head_size));
-  const size_t e = size_t(v.embed_dim), g = size_t(v.intermediate_size);
-  const size_t p = with_vision ? size_t(patches) : 0;
-  const size_t block = p * (4 * (e + 4 + size_t(v.heads)) + width * (6 * e + 2 * g));
-  const size_t block_input = p * 4 * e, block_backward = p * (width * (g + 5 * e) + 4 * e);
-  const size_t tower = p * (4 * 2 * e + width * (size_t(v.patch_values()) + 4 * e));
-  const size_t layers = size_t(t.layers), depth = size_t(v.depth);
-  const size_t fixed =
-      text + tower + layers * layer_input + depth * block_input + std::max(layer_backward, block_backward);
-  return {fixed + layers * layer + depth * block, fixed + std::max(layer, block)};
+  const PassBytes text = text_bytes(config.text, compute, tokens);
+  const PassBytes vision = vision_bytes(config.vision, compute, with_vision ? patches : 0);
+  const size_t fixed = text.fixed + vision.fixed + std::max(text.backward, vision.backward);
+  return {fixed + text.kept + vision.kept, fixed + std::max(text.block, vision.block)};
 }
 
 }  // namespace vlm2vec

@@ -1,7 +1,6 @@
 // The whole model: vision -> scatter -> text -> pool -> normalise; and the mirror image of it.
 //   embedding_b = l2_normalise(rmsnorm(h at the last token of b))
 #pragma once
-#include "model/batch.h"
 #include "model/text.h"
 #include "model/vision.h"
 
@@ -11,10 +10,9 @@ class Encoder {
  public:
   // What backward needs; lives in the pass's scratch memory.
   struct Saved {
-    VisionInputs vision_inputs;
-    VisionTower::Saved vision;
-    TextInputs text_inputs;
-    Stack<TextLayer>::Saved layers;
+    std::unique_ptr<VisionTower::Saved> vision;
+    BlockInputs text_inputs;
+    Stack<Block>::Saved layers;
     Tensor rows;                            // (N) i32 placeholder rows
     Tensor pooled, rstd, embeddings, norm;  // (B, C) before the final norm, (B), (B, C), (B)
   };
@@ -23,7 +21,7 @@ class Encoder {
 
   int64_t dimension() const { return config_.text.hidden_size; }
 
-  // Image features (N, C) f32, allocated in the pass's scratch memory; absent where the batch has no pictures.
+  // Image features (levels N, C) f32, allocated in the pass's scratch memory; absent where the batch has no pictures.
   Tensor encode_images(Context context, const Batch& batch, Saved* saved, size_t memory) const;
   // Embeddings (B, C) f32, allocated in the scratch memory. last_hidden (T, C) f32, the final norm of every token, or
   // absent.
@@ -35,6 +33,8 @@ class Encoder {
                 bool with_vision) const;
 
   bool vision_trains() const { return vision_trains_; }
+  // Rows of the features of a batch.
+  int64_t feature_rows(const Batch& batch) const { return vision_->levels() * batch.feature_count(config_.vision); }
   void invalidate();  // after an optimizer step
   size_t packed_bytes();
   // How a limit of `memory` bytes on kept activations is split between tower and text: the tower's share.
@@ -43,14 +43,14 @@ class Encoder {
  private:
   template <typename F>
   void each_linear(const F& f) {
-    vision_.each_linear(f);
+    vision_->each_linear(f);
     for (auto& layer : layers_.blocks) layer.each_linear(f);
   }
 
   ModelConfig config_;
-  VisionTower vision_;
+  std::unique_ptr<VisionTower> vision_;
   Parameter *embed_tokens_, *norm_;
-  Stack<TextLayer> layers_;
+  Stack<Block> layers_;
   bool vision_trains_;
 };
 

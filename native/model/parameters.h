@@ -1,5 +1,5 @@
-// THE table of an architecture's parameters: name, shape, part, and how each is used. Everything else that needs to
-// know a tensor (loading, adapters, optimizer, saving, memory) reads it from here.
+// Parameters of a model: name, shape, part, and how each is used. Everything that needs to know a tensor (loading,
+// adapters, optimizer, saving, memory) reads it from the table, which each family writes (model/families/).
 #pragma once
 #include <cstdint>
 #include <string>
@@ -15,7 +15,7 @@ const char* name_of(Part part);
 enum class Role {
   Linear,     // the matrix of a linear layer: packed, may carry an adapter
   Embedding,  // gathered by rows
-  Vector      // norm weights and biases: f32 always, never decayed
+  Vector      // norm weights, biases and single learned vectors: f32 always, never decayed
 };
 
 struct ParameterSpec {
@@ -32,11 +32,23 @@ struct ParameterSpec {
   std::string module() const;  // the name without ".weight" or ".bias"
 };
 
-std::vector<ParameterSpec> parameter_table(const ModelConfig& config);
+// Collects rows, one part after the other.
+class ParameterTable {
+ public:
+  Part part = Part::Vision;
+  std::vector<ParameterSpec> rows;
 
-// The table's name for a tensor of a checkpoint, whichever of the three namings it has: visual.* and model.* (hub),
-// model.visual.* and model.language_model.* (transformers 4.52 and later), visual.* and language_model.* (the bare
-// model).
-std::string canonical_name(const std::string& checkpoint_name);
+  // module.weight (N, K), and module.bias (N)
+  void linear(const std::string& module, int64_t n, int64_t k, bool bias);
+  // module.weight (C), and for a LayerNorm module.bias (C)
+  void norm(const std::string& module, int64_t width, bool bias);
+  void vector(const std::string& name, int64_t width);
+  void other(const std::string& name, std::vector<int64_t> shape, Role role);
+};
+
+// The layers of a decoder, `prefix` being "model.language_model." or the like; names and shapes follow TextConfig.
+void text_parameters(ParameterTable& table, const TextConfig& config, const std::string& prefix);
+
+std::vector<ParameterSpec> parameter_table(const ModelConfig& config);
 
 }  // namespace vlm2vec

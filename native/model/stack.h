@@ -2,7 +2,10 @@
 // for the backward pass, or only the block's input, and the rest is recomputed; the result is the same.
 // A Block has: struct Saved; forward(context, inputs, h, Saved*) in place on h; backward(context, inputs, dh, h_in,
 // saved) in place on dh; saved_bytes(rows, compute).
+// Something may stand between blocks: `after(i, h)` is called with the output of block i, and in backward `before(i,
+// dh)` with the gradient of that output, in place in both directions.
 #pragma once
+#include <functional>
 #include <vector>
 
 #include "model/context.h"
@@ -18,21 +21,25 @@ class Stack {
     size_t kept = 0;  // the last `kept` blocks have all their activations
   };
 
+  using Between = std::function<void(size_t, Tensor)>;
+
   std::vector<Block> blocks;
 
   // h (M, C) f32 becomes the output; nothing is kept.
   template <typename Inputs>
-  void forward(const Context& context, const Inputs& inputs, Tensor h) const {
-    for (const Block& block : blocks) {
+  void forward(const Context& context, const Inputs& inputs, Tensor h, const Between& after = nullptr) const {
+    for (size_t i = 0; i < blocks.size(); ++i) {
       context.check_cancelled();
       ArenaScope scope(context.scratch);
-      block.forward(context, inputs, h, nullptr);
+      blocks[i].forward(context, inputs, h, nullptr);
+      if (after) after(i, h);
     }
   }
 
   // The same, keeping what backward needs within `memory` bytes (0: no limit).
   template <typename Inputs>
-  void forward(const Context& context, const Inputs& inputs, Tensor h, Saved& saved, size_t memory) const {
+  void forward(const Context& context, const Inputs& inputs, Tensor h, Saved& saved, size_t memory,
+               const Between& after = nullptr) const {
     saved.inputs.resize(blocks.size());
     saved.blocks.resize(blocks.size());
     saved.kept = blocks.size();
@@ -50,14 +57,17 @@ class Stack {
         ArenaScope scope(context.scratch);
         blocks[i].forward(context, inputs, h, nullptr);
       }
+      if (after) after(i, h);
     }
   }
 
   // dh (M, C) f32: gradient of the output, becomes that of the input.
   template <typename Inputs>
-  void backward(const Context& context, const Inputs& inputs, Tensor dh, Saved& saved) const {
+  void backward(const Context& context, const Inputs& inputs, Tensor dh, Saved& saved,
+                const Between& before = nullptr) const {
     for (size_t i = blocks.size(); i-- > 0;) {
       context.check_cancelled();
+      if (before) before(i, dh);
       ArenaScope scope(context.scratch);
       if (i + saved.kept < blocks.size()) {
         Tensor h = context.scratch.allocate(DType::F32, {dh.rows(), dh.shape[1]});

@@ -7,6 +7,7 @@
 
 #include "core/parallel.h"
 #include "core/random.h"
+#include "model/family.h"
 #include "ops/cast.h"
 #include "ops/dora.h"
 
@@ -69,11 +70,12 @@ Weights::~Weights() {
 // Finds the file of every parameter, and refuses what belongs to none.
 void Weights::open(const std::vector<std::string>& files) {
   require(!files.empty(), "E_CHECKPOINT", "no safetensors file was given");
+  const Family& family = find_family(config_.family);
   for (const auto& path : files) {
     files_.push_back(std::make_unique<SafetensorsFile>(path));
     const SafetensorsFile& file = *files_.back();
     for (const auto& stored : file.tensors()) {
-      const std::string name = canonical_name(stored.name);
+      const std::string name = family.canonical_name(stored.name);
       if (name == "lm_head.weight") {
         const std::vector<int64_t> expected{config_.text.vocab_size, config_.text.hidden_size};
         require(stored.shape == expected, "E_CHECKPOINT", path, ": tensor ", stored.name, " has shape ",
@@ -197,7 +199,8 @@ void Weights::load_adapters(const std::vector<AdapterSpec>& specs, const std::st
   files_.push_back(std::make_unique<SafetensorsFile>(path));
   const SafetensorsFile& file = *files_.back();
   std::map<std::string, const StoredTensor*> by_name;
-  for (const auto& stored : file.tensors()) by_name[canonical_name(without_peft_prefix(stored.name))] = &stored;
+  const Family& family = find_family(config_.family);
+  for (const auto& stored : file.tensors()) by_name[family.canonical_name(without_peft_prefix(stored.name))] = &stored;
   std::set<std::string> used;
   for (const auto& spec : specs) {
     Adapter& adapter = add_adapter(spec);

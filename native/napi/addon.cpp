@@ -1,6 +1,7 @@
 // The export table. src/native.ts holds the typed interface.
 #include <dnnl.hpp>
 
+#include "model/family.h"
 #include "napi/exports.h"
 
 namespace vlm2vec {
@@ -40,13 +41,18 @@ Napi::Value linear_modules(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   Napi::Array result = Napi::Array::New(env);
   uint32_t count = 0;
-  for (const ParameterSpec& spec : parameter_table(ModelConfig::from_json(to_json(info[0])))) {
+  const ModelConfig config = ModelConfig::from_json(to_json(info[0]));
+  const Family& family = find_family(config.family);
+  for (const ParameterSpec& spec : parameter_table(config)) {
     if (spec.role != Role::Linear) continue;
     Napi::Object module = Napi::Object::New(env);
     module.Set("name", spec.module());
     module.Set("part", name_of(spec.part));
     module.Set("inFeatures", double(spec.k()));
     module.Set("outFeatures", double(spec.n()));
+    Napi::Object spellings = Napi::Object::New(env);
+    for (const Naming& naming : family.namings) spellings.Set(naming.name, family.spell(spec.module(), naming));
+    module.Set("spellings", spellings);
     result.Set(count++, module);
   }
   return result;

@@ -55,6 +55,11 @@ Batch batch_argument(Napi::Value value) {
   batch.patches = patches.data;
   batch.grids = grids.data;
   batch.token_count = tokens.size;
+  if (const auto rows = optional_int_array(object, "featureRows")) {
+    static const int32_t none = 0;  // an empty array may have no address
+    batch.feature_rows = rows->size > 0 ? rows->data : &none;
+    batch.feature_row_count = rows->size;
+  }
   batch.sequence_count = starts.size - 1;
   batch.image_count = grids.size / 3;
   // the length of a row of patches is the model's to check: patch_count is what the grids say

@@ -7,6 +7,7 @@ namespace {
 bool matches(DType dtype, Types types) {
   switch (types) {
     case Types::F32: return dtype == DType::F32;
+    case Types::BF16: return dtype == DType::BF16;
     case Types::Float: return dtype == DType::F32 || dtype == DType::BF16;
     case Types::I32: return dtype == DType::I32;
   }
@@ -14,7 +15,13 @@ bool matches(DType dtype, Types types) {
 }
 
 const char* describe(Types types) {
-  return types == Types::F32 ? "f32" : types == Types::Float ? "f32 or bf16" : "i32";
+  switch (types) {
+    case Types::F32: return "f32";
+    case Types::BF16: return "bf16";
+    case Types::Float: return "f32 or bf16";
+    case Types::I32: return "i32";
+  }
+  return "?";
 }
 
 std::string describe(std::initializer_list<int64_t> shape) {

@@ -7,7 +7,7 @@
 
 namespace vlm2vec {
 
-enum class Types { F32, Float, I32 };  // Float: f32 or bf16
+enum class Types { F32, BF16, Float, I32 };  // Float: f32 or bf16
 enum class Rows { Dense, Strided };
 
 class OpCheck {

@@ -5,7 +5,7 @@
 
 namespace vlm2vec {
 
-// All (M, F), dense, of one type, f32 or bf16. out may be gate or up.
+// All (M, F), of one type, f32 or bf16; rows may be strided (halves of one product's output). out may be gate or up.
 void swiglu_forward(Tensor out, Tensor gate, Tensor up);
 // dgate may be gate's memory and dup up's; `dout` is not overwritten.
 void swiglu_backward(Tensor dgate, Tensor dup, Tensor dout, Tensor gate, Tensor up);

@@ -3,25 +3,40 @@
 
 namespace vlm2vec::VLM2VEC_ISA {
 
+// f(row, i, n) for vectors of n consecutive numbers of a row that begin at i. One long row is divided too.
+template <typename F>
+static void each_row_vector(int threads, int64_t rows, int64_t columns, const F& f) {
+  if (rows == 1) return each_vector(threads, columns, [&](int64_t i, int n) { f(0, i, n); });
+  parallel_blocks(threads, rows, row_grain(columns), [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row)
+      for (int64_t i = 0; i < columns; i += kLanes) f(row, i, lanes(columns - i));
+  });
+}
+
+template <typename T>
+static T* at(const SwigluRows<void>& x, int64_t row) {
+  return static_cast<T*>(x.data) + row * x.stride;
+}
+template <typename T>
+static const T* at(const SwigluRows<const void>& x, int64_t row) {
+  return static_cast<const T*>(x.data) + row * x.stride;
+}
+
 template <typename T>
 static void forward_as(const SwigluForward& a) {
-  T* const out = static_cast<T*>(a.out);
-  const T *const gate = static_cast<const T*>(a.gate), *const up = static_cast<const T*>(a.up);
-  each_vector(a.threads, a.size, [&](int64_t i, int n) {
-    const Floats g = load(gate + i, n);
-    store(out + i, g / (1.0f + exp(-g)) * load(up + i, n), n);
+  each_row_vector(a.threads, a.rows, a.columns, [&](int64_t row, int64_t i, int n) {
+    const Floats g = load(at<T>(a.gate, row) + i, n);
+    store(at<T>(a.out, row) + i, g / (1.0f + exp(-g)) * load(at<T>(a.up, row) + i, n), n);
   });
 }
 
 template <typename T>
 static void backward_as(const SwigluBackward& a) {
-  T *const dgate = static_cast<T*>(a.dgate), *const dup = static_cast<T*>(a.dup);
-  const T *const dout = static_cast<const T*>(a.dout), *const gate = static_cast<const T*>(a.gate),
-                 *const up = static_cast<const T*>(a.up);
-  each_vector(a.threads, a.size, [&](int64_t i, int n) {
-    const Floats d = load(dout + i, n), g = load(gate + i, n), u = load(up + i, n), s = sigmoid(g);
-    store(dup + i, d * g * s, n);
-    store(dgate + i, d * u * s * (1.0f + g * (1.0f - s)), n);
+  each_row_vector(a.threads, a.rows, a.columns, [&](int64_t row, int64_t i, int n) {
+    const Floats d = load(at<T>(a.dout, row) + i, n), g = load(at<T>(a.gate, row) + i, n),
+                 u = load(at<T>(a.up, row) + i, n), s = sigmoid(g);
+    store(at<T>(a.dup, row) + i, d * g * s, n);
+    store(at<T>(a.dgate, row) + i, d * u * s * (1.0f + g * (1.0f - s)), n);
   });
 }
 

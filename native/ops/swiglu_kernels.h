@@ -4,19 +4,26 @@
 
 namespace vlm2vec {
 
+// Rows of elements, `stride` of them from one row to the next.
+template <typename Void>
+struct SwigluRows {
+  Void* data;
+  int64_t stride;
+};
+
 struct SwigluForward {
   DType type;
-  void* out;
-  const void *gate, *up;
-  int64_t size;
+  SwigluRows<void> out;
+  SwigluRows<const void> gate, up;
+  int64_t rows, columns;
   int threads;
 };
 
 struct SwigluBackward {
   DType type;
-  void *dgate, *dup;
-  const void *dout, *gate, *up;
-  int64_t size;
+  SwigluRows<void> dgate, dup;
+  SwigluRows<const void> dout, gate, up;
+  int64_t rows, columns;
   int threads;
 };
 

@@ -104,8 +104,8 @@ void Trainer::backward(const Batch& batch, const ChunkPlace& place, const float*
   const auto found = chunk_features_.find(place.chunk);
   if (found != chunk_features_.end()) {
     features = found->second;
-    require(features.rows() * weights_.config().vision.merged() == batch.patch_count, "E_BATCH", "chunk ", place.chunk,
-            " of step ", place.step, " is not the one that was embedded");
+    require(features.rows() == encoder_->feature_rows(batch), "E_BATCH", "chunk ", place.chunk, " of step ", place.step,
+            " is not the one that was embedded");
   } else {
     features = encoder_->encode_images(vision_context, batch, with_vision ? &saved : nullptr, vision_share);
   }

@@ -6,6 +6,7 @@ import { Vlm2VecError } from '../errors.js'
 import { mapOrdered, PREPARED_AHEAD } from '../model/pipeline.js'
 import { integer, modelPath, nullable, option, path } from '../options.js'
 import { PictureCache } from '../preprocess/picture-cache.js'
+import { inputRules } from '../preprocess/rules.js'
 import { patchesOf, readVisual, sizeVisual } from '../preprocess/visuals.js'
 import { randomFloats } from './inputs.js'
 import { defineKind } from './kinds.js'
@@ -29,7 +30,7 @@ export const images = defineKind({
     const prepare = async (index: number): Promise<number> => {
       const place = { imageRoot: '.', where: `picture ${index}`, index: 0 }
       const visual = await readVisual(encoded[index % encoded.length]!, place)
-      const sized = await sizeVisual(visual, { config, settings, pictures }, place)
+      const sized = await sizeVisual(visual, { rules: inputRules(config), settings, pictures }, place)
       const { patches } = await patchesOf(sized, config, settings, false)
       return patches.byteLength + sized.frames.reduce((sum, { data }) => sum + data.length, 0)
     }

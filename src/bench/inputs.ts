@@ -1,7 +1,7 @@
 /** Inputs of random content: what is timed does not depend on what a picture shows. */
 import type { ModelConfig } from '../model/config.js'
-import { ropePositions, type VisualRun } from '../preprocess/positions.js'
 import type { PreparedItem } from '../preprocess/prepared.js'
+import { inputRules, type VisualRun } from '../preprocess/rules.js'
 
 /** Uniform numbers with variance 1 (xorshift32): not zeros, which some machines compute with faster. */
 export function randomFloats(count: number, seed: number): Float32Array {
@@ -49,12 +49,12 @@ export function randomItem(config: ModelConfig, { length, side, seed }: RandomIt
   for (let i = placeholders; i < tokens.length; i++)
     do tokens[i] = next() % config.text.vocabSize
     while (special.has(tokens[i]!))
-  const runs: VisualRun[] = side > 0 ? [{ start: 0, grid }] : []
+  const runs: VisualRun[] = side > 0 ? [{ kind: 'image', start: 0, grid }] : []
   const values = patches * patches * inChannels * temporalPatchSize * patchSize * patchSize
   return {
     prompt: '',
     tokens,
-    positions: ropePositions(tokens, runs, { rule: 'mrope', mergeSize, visionStart: config.tokens.visionStart }),
+    positions: inputRules(config).positions(tokens, runs, 'mrope'),
     visuals: side > 0 ? [{ kind: 'image', grid, patches: randomFloats(values, seed) }] : [],
     contentKey: `random ${seed}`,
     inputKey: `random ${seed}`

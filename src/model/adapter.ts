@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { Vlm2VecError } from '../errors.js'
 import type { AdapterModule, LinearModule } from '../native.js'
 import { isAllLinear, patternValue, selects, type ModuleSelection } from './module-pattern.js'
-import { spell, type ModuleTree } from './module-tree.js'
+import { CANONICAL_TREE, spell, type ModuleTree } from './module-tree.js'
 import { asSafetensors } from './pickled-weights.js'
 
 export interface AdapterConfig extends ModuleSelection {
@@ -134,10 +134,10 @@ export interface AdapterTargets {
 export function adapterTargets(
   config: AdapterConfig,
   linear: LinearModule[],
-  tree: ModuleTree = 'transformers-5',
+  tree: ModuleTree = CANONICAL_TREE,
   fault: 'E_MODEL' | 'E_OPTION' = 'E_MODEL'
 ): AdapterTargets {
-  const chosen = linear.filter(({ name }) => selects(config, spell(name, tree)))
+  const chosen = linear.filter((module) => selects(config, spell(module, tree)))
   if (chosen.length === 0) {
     const suffixes = [...new Set(linear.map(({ name }) => name.split('.').slice(-2).join('.')))]
     throw new Vlm2VecError(
@@ -146,15 +146,15 @@ export function adapterTargets(
         `Its linear modules end in: ${suffixes.join(', ')}; a full name is ${linear[0]?.name ?? 'missing'}.`
     )
   }
-  const modules = chosen.map(({ name }) => {
-    const spelled = spell(name, tree)
+  const modules = chosen.map((module) => {
+    const spelled = spell(module, tree)
     const rank = patternValue(config.rankPattern, spelled) ?? config.rank
     const alpha = patternValue(config.alphaPattern, spelled) ?? config.alpha
-    return { module: name, rank, scale: alpha / (config.rslora ? Math.sqrt(rank) : rank), dora: config.dora }
+    return { module: module.name, rank, scale: alpha / (config.rslora ? Math.sqrt(rank) : rank), dora: config.dora }
   })
   const entries = Array.isArray(config.targetModules) ? config.targetModules : []
   const unmatched = entries.filter(
-    (entry) => !linear.some(({ name }) => selects({ targetModules: [entry] }, spell(name, tree)))
+    (entry) => !linear.some((module) => selects({ targetModules: [entry] }, spell(module, tree)))
   )
   return { modules, unmatched }
 }
@@ -163,10 +163,10 @@ export function adapterTargets(
 export function adapterConfigJson(
   config: AdapterConfig,
   linear: LinearModule[],
-  tree: ModuleTree = 'transformers-5'
+  tree: ModuleTree = CANONICAL_TREE
 ): string {
   const { modules } = adapterTargets(config, linear, tree)
-  const portable = isPortable(config, modules, linear) ? config : spelledOut(config, modules, tree)
+  const portable = isPortable(config, modules, linear) ? config : spelledOut(config, modules, { linear, tree })
   const json = {
     peft_type: 'LORA',
     base_model_name_or_path: config.baseModel ?? null,
@@ -202,11 +202,21 @@ function isPortable(config: AdapterConfig, modules: AdapterModule[], linear: Lin
 }
 
 /** The same adapter with every module named in full. */
-function spelledOut(config: AdapterConfig, modules: AdapterModule[], tree: ModuleTree): AdapterConfig {
+function spelledOut(
+  config: AdapterConfig,
+  modules: AdapterModule[],
+  { linear, tree }: { linear: LinearModule[]; tree: ModuleTree }
+): AdapterConfig {
   const escape = (name: string): string => name.replaceAll('.', '\\.')
   const alphas = modules.map(({ module }) => [
     module,
-    patternValue(config.alphaPattern, spell(module, tree)) ?? config.alpha
+    patternValue(
+      config.alphaPattern,
+      spell(
+        linear.find(({ name }) => name === module)!,
+        tree
+      )
+    ) ?? config.alpha
   ])
   return {
     ...config,

@@ -83,8 +83,9 @@ async function rememberedDimension({ directory, adapter }: ModelFiles): Promise<
 
 /** What the addon needs to know to apply an adapter. */
 async function adapterOptions(adapter: AdapterFiles, config: ModelConfig) {
-  const tree = treeOf(await tensorNames(adapter.weights))
-  const { modules } = adapterTargets(await readAdapterConfig(adapter), native().linearModules(config), tree)
+  const linear = native().linearModules(config)
+  const tree = treeOf(await tensorNames(adapter.weights), linear)
+  const { modules } = adapterTargets(await readAdapterConfig(adapter), linear, tree)
   return { adapters: modules, adapterFile: adapter.weights }
 }
 

@@ -1,31 +1,31 @@
 /**
  * Names of modules differ between versions of transformers. Inside, names are those of transformers 5
- * (`model.language_model.layers.0.mlp.up_proj`, `model.visual.blocks.0.attn.qkv`); adapters carry those of the version
- * that they were trained with.
+ * (`model.language_model.layers.0.mlp.up_proj`); adapters carry those of the version that they were trained with. The
+ * addon has the namings of each family (native/model/families/).
  */
-export type ModuleTree =
-  /** `model.language_model.layers`, `model.visual` */
-  | 'transformers-5'
-  /** before 4.52: `model.layers`, `visual` */
-  | 'transformers-4'
-  /** the bare model, without its language-model head: `language_model.layers`, `visual` */
-  | 'bare'
+import type { LinearModule } from '../native.js'
+
+/** The name of a naming; see `LinearModule.spellings`. */
+export type ModuleTree = string
+
+/** The tree of new adapters. */
+export const CANONICAL_TREE: ModuleTree = 'transformers-5'
 
 /** The name that a module has in a tree. */
-export function spell(name: string, tree: ModuleTree): string {
-  if (tree === 'transformers-5') return name
-  const bare = name.replace(/^model\./, '')
-  return tree === 'bare' ? bare : bare.replace(/^language_model\./, 'model.')
+export function spell({ name, spellings }: LinearModule, tree: ModuleTree): string {
+  return spellings[tree] ?? name
 }
 
-/** The tree that an adapter's tensor names come from (`base_model.model.` and a module name). */
-export function treeOf(tensorNames: Iterable<string>): ModuleTree {
-  let tree: ModuleTree = 'transformers-5'
-  for (const name of tensorNames) {
-    const module = name.replace(/^base_model\.model\./, '')
-    if (/^model\.(language_model|visual)\./.test(module)) return 'transformers-5'
-    if (/^language_model\./.test(module)) return 'bare'
-    if (/^(model\.layers|visual)\./.test(module)) tree = 'transformers-4'
+/** The tree that most of an adapter's tensor names (`base_model.model.` and a module name) come from; the first of equals. */
+export function treeOf(tensorNames: Iterable<string>, linear: readonly LinearModule[]): ModuleTree {
+  const modules = [...tensorNames].map((name) =>
+    name.replace(/^base_model\.model\./, '').replace(/\.lora_(A|B|magnitude_vector)(\..*)?$/, '')
+  )
+  let best: { tree: ModuleTree; found: number } = { tree: CANONICAL_TREE, found: 0 }
+  for (const tree of Object.keys(linear[0]?.spellings ?? {})) {
+    const known = new Set(linear.map((module) => spell(module, tree)))
+    const found = modules.filter((name) => known.has(name)).length
+    if (found > best.found) best = { tree, found }
   }
-  return tree
+  return best.tree
 }

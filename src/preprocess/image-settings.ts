@@ -1,11 +1,12 @@
 /**
  * How pictures are resized and normalised: processor_config.json (transformers 5), preprocessor_config.json, and for videos
- * video_preprocessor_config.json; where they are silent, the defaults of transformers' Qwen2VLImageProcessor.
+ * video_preprocessor_config.json; where they are silent, the defaults of transformers' processor of the family.
  */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { readJsonObject, Fields } from '../json-fields.js'
 import type { ModelConfig } from '../model/config.js'
+import { inputRules } from './rules.js'
 import type { PixelBudget } from './smart-resize.js'
 
 export type Triple = readonly [number, number, number]
@@ -25,15 +26,12 @@ export interface ImageSettings {
   videoFile: string
 }
 
-const CLIP_MEAN: Triple = [0.48145466, 0.4578275, 0.40821073]
-const CLIP_STD: Triple = [0.26862954, 0.26130258, 0.27577711]
-const IMAGE_PIXELS: PixelBudget = { minPixels: 56 * 56, maxPixels: 28 * 28 * 1280 }
-const VIDEO_PIXELS: PixelBudget = { minPixels: 128 * 28 * 28, maxPixels: 28 * 28 * 768 }
 /** Pillow's numbers */
 const FILTERS: Record<number, ImageSettings['filter']> = { 1: 'lanczos', 2: 'bilinear', 3: 'bicubic' }
 
 /** E_MODEL: a value that is not supported, or sizes of patches that differ from config.json's. */
 export async function readImageSettings(directory: string, config: ModelConfig): Promise<ImageSettings> {
+  const { defaults } = inputRules(config)
   const nested = await readJsonObject(join(directory, 'processor_config.json'))
   const image =
     nested?.nested('image_processor') ??
@@ -42,17 +40,17 @@ export async function readImageSettings(directory: string, config: ModelConfig):
   checkSteps(image, config)
   const filter = FILTERS[image.integer('resample', { default: 3 })]
   if (!filter) throw image.error('resample', '1 (Lanczos), 2 (bilinear) or 3 (bicubic)')
-  const budget = pixels(image, IMAGE_PIXELS)
+  const budget = pixels(image, defaults.image)
 
   const videoFile = join(directory, 'video_preprocessor_config.json')
   const video =
     nested?.nested('video_processor') ?? (existsSync(videoFile) ? await readJsonObject(videoFile) : undefined)
   return {
     image: budget,
-    video: video ? videoPixels(video) : budget,
+    video: video ? videoPixels(video, defaults.video) : budget,
     filter,
-    mean: triple(image, 'image_mean', CLIP_MEAN),
-    std: triple(image, 'image_std', CLIP_STD),
+    mean: triple(image, 'image_mean', defaults.mean),
+    std: triple(image, 'image_std', defaults.std),
     imageFile: image.file,
     videoFile: (video ?? image).file
   }
@@ -90,8 +88,8 @@ function pixels(fields: Fields, fallback: PixelBudget): PixelBudget {
   return budget
 }
 
-function videoPixels(fields: Fields): ImageSettings['video'] {
-  const budget = pixels(fields, VIDEO_PIXELS)
+function videoPixels(fields: Fields, fallback: PixelBudget): ImageSettings['video'] {
+  const budget = pixels(fields, fallback)
   if (!fields.boolean('cap_pixels_per_frame', false)) return budget
   return { ...budget, maxVideoTokens: fields.integer('max_video_tokens', { default: 128000, min: 1 }) }
 }

@@ -10,20 +10,15 @@
  * token directly follows `<|vision_start|>` is still placed in three dimensions, as by `mrope`; only others are not.
  */
 import type { PositionRule } from '../model/preset.js'
-
-/** A run of placeholder tokens that stands for one picture or video. */
-export interface VisualRun {
-  /** index of its first token */
-  start: number
-  /** patches in time, height and width */
-  grid: readonly [number, number, number]
-}
+import type { VisualRun } from './rules.js'
 
 export interface PositionOptions {
   rule: PositionRule
   /** patches a side that are merged into one token */
   mergeSize: number
   visionStart: number
+  /** positions that a patch in time takes; default: one */
+  timeStep?: (run: VisualRun) => number
 }
 
 /** (3, T) positions of `tokens` (T); `runs` in order. */
@@ -36,14 +31,16 @@ export function ropePositions(tokens: Int32Array, runs: readonly VisualRun[], op
     for (; index < end; index++, next++)
       positions[index] = positions[length + index] = positions[2 * length + index] = next
   }
-  for (const { start, grid } of runs) {
+  for (const run of runs) {
+    const { start, grid } = run
+    const step = options.timeStep?.(run) ?? 1
     if (options.rule === 'sequential' && tokens[start - 1] !== options.visionStart) continue
     text(start)
     const [times, height, width] = [grid[0], grid[1] / options.mergeSize, grid[2] / options.mergeSize]
     for (let t = 0; t < times; t++)
       for (let h = 0; h < height; h++)
         for (let w = 0; w < width; w++, index++) {
-          positions[index] = next + t
+          positions[index] = next + Math.trunc(t * step)
           positions[length + index] = next + h
           positions[2 * length + index] = next + w
         }

@@ -1,17 +1,25 @@
 /** Items to model inputs: the prompt, its tokens with placeholders expanded, their positions, and the patches of pictures. */
 import { createHash } from 'node:crypto'
 import { Vlm2VecError } from '../errors.js'
-import type { Item } from '../data/item.js'
+import type { Item, Video } from '../data/item.js'
 import { readModelConfig, type ModelConfig } from '../model/config.js'
 import type { Augmentation } from './augment.js'
 import { ChatTemplate } from './chat-template.js'
-import { ropePositions, type VisualRun } from './positions.js'
 import { PictureCache } from './picture-cache.js'
 import type { PreparedItem } from './prepared.js'
 import { assemblePrompt, type Placeholders } from './prompt.js'
+import { inputRules, type InputRules, type VisualRun } from './rules.js'
 import { resolveSettings, type ProcessorOptions, type ProcessorSettings } from './settings.js'
 import { Tokenizer } from './tokenizer.js'
-import { patchesOf, readVisual, sizeVisual, type EncodedVisual, type SizedVisual, type VisualPlace } from './visuals.js'
+import {
+  DEFAULT_FPS,
+  patchesOf,
+  readVisual,
+  sizeVisual,
+  type EncodedVisual,
+  type SizedVisual,
+  type VisualPlace
+} from './visuals.js'
 
 export interface ItemPlace {
   /** folder that relative paths of pictures start from */
@@ -25,6 +33,7 @@ export interface ItemPlace {
 export class Processor {
   private constructor(
     readonly config: ModelConfig,
+    readonly rules: InputRules,
     readonly settings: ProcessorSettings,
     readonly tokenizer: Tokenizer,
     private readonly placeholders: Placeholders,
@@ -45,7 +54,8 @@ export class Processor {
           '"chat" needs. Use "raw".'
       )
     const pictures = new PictureCache(options.pictureCache ?? 0)
-    return new Processor(config, settings, tokenizer, placeholdersOf(tokenizer, config), chatTemplate, pictures)
+    const placeholders = placeholdersOf(tokenizer, config)
+    return new Processor(config, inputRules(config), settings, tokenizer, placeholders, chatTemplate, pictures)
   }
 
   /** E_DATA: nothing to embed, wrong placeholders, too long. E_IMAGE: a picture that cannot be read or is refused. */
@@ -60,7 +70,8 @@ export class Processor {
       },
       label
     )
-    const ids = await this.tokenizer.encode(prompt.text)
+    const text = this.written(prompt.text, item)
+    const ids = await this.tokenizer.encode(text)
     this.checkIds(ids, item, label)
     const place = (index: number): VisualPlace => ({ imageRoot, where: label, augment, index })
 
@@ -69,19 +80,26 @@ export class Processor {
     const sized = await Promise.all(encoded.map((visual, index) => sizeVisual(visual, this, place(index))))
     const { tokens, runs } = this.expand(ids, sized, label)
     const visuals = await Promise.all(sized.map((each) => patchesOf(each, this.config, this.settings, keepResized)))
-    const key = contentKey(prompt.text, encoded)
+    const key = contentKey(text, encoded)
     return {
-      prompt: prompt.text,
+      prompt: text,
       tokens,
-      positions: ropePositions(tokens, runs, {
-        rule: this.settings.positions,
-        mergeSize: this.config.vision.mergeSize,
-        visionStart: this.config.tokens.visionStart
-      }),
+      positions: this.rules.positions(tokens, runs, this.settings.positions),
       visuals,
       contentKey: key,
       inputKey: inputKey(key, item, augment)
     }
+  }
+
+  private written(prompt: string, { videos = [] }: Item): string {
+    const facts = videos.map(({ frames, fps }) => ({ frames: frames.length, fps: fps ?? DEFAULT_FPS }))
+    return this.rules.writePrompt?.(prompt, facts, this.placeholders) ?? prompt
+  }
+
+  /** How many placeholders of the prompt stand for a video. */
+  private videoParts({ frames }: Video): number {
+    const times = Math.ceil(frames.length / this.config.vision.temporalPatchSize)
+    return this.rules.parts('video', [times, 1, 1]).length
   }
 
   /** Pictures and videos in order of their placeholders. */
@@ -92,10 +110,14 @@ export class Processor {
   ): (NonNullable<Item['images']>[number] | NonNullable<Item['videos']>[number])[] {
     let image = 0
     let video = 0
+    let parts = 0
     const visuals = []
     for (const id of ids) {
       if (id === this.config.tokens.image) visuals.push(images[imageOrder[image++]!]!)
-      else if (id === this.config.tokens.video) visuals.push(videos[video++]!)
+      else if (id === this.config.tokens.video && --parts <= 0) {
+        parts = this.videoParts(videos[video]!)
+        visuals.push(videos[video++]!)
+      }
     }
     return visuals
   }
@@ -107,7 +129,10 @@ export class Processor {
     label: string
   ): { tokens: Int32Array; runs: VisualRun[] } {
     const { image, video } = this.config.tokens
-    const counts = visuals.map(({ grid }) => (grid[0] * grid[1] * grid[2]) / this.config.vision.mergeSize ** 2)
+    const parts = visuals.flatMap(({ kind, grid, fps }) =>
+      this.rules.parts(kind, grid).map((part) => ({ kind, fps, grid: part }))
+    )
+    const counts = parts.map(({ grid }) => this.rules.tokenCount(grid))
     const length = ids.length + counts.reduce((sum, count) => sum + count - 1, 0)
     if (length === 0)
       throw new Vlm2VecError('E_DATA', `${label}: the prompt has no tokens. Give the item a text or a picture.`)
@@ -126,7 +151,7 @@ export class Processor {
     for (const id of ids) {
       const visual = id === image || id === video ? runs.length : -1
       const count = visual < 0 ? 1 : counts[visual]!
-      if (visual >= 0) runs.push({ start: end, grid: visuals[visual]!.grid })
+      if (visual >= 0) runs.push({ start: end, ...parts[visual]! })
       tokens.fill(id, end, end + count)
       end += count
     }
@@ -146,7 +171,8 @@ export class Processor {
       if (id === image) found.images++
       else if (id === video) found.videos++
     }
-    if (found.images !== images.length || found.videos !== videos.length)
+    const parts = videos.reduce((sum, each) => sum + this.videoParts(each), 0)
+    if (found.images !== images.length || found.videos !== parts)
       throw new Vlm2VecError(
         'E_MODEL',
         `${label}: ${images.length} images and ${videos.length} videos became ${found.images} and ${found.videos} ` +

@@ -7,8 +7,8 @@ import { augment, type Augmentation } from './augment.js'
 import { decodePicture, readPicture, type RgbImage } from './image.js'
 import type { PictureCache } from './picture-cache.js'
 import type { PreparedVisual } from './prepared.js'
+import type { InputRules } from './rules.js'
 import type { ProcessorSettings } from './settings.js'
-import { smartResize } from './smart-resize.js'
 
 /** A picture or video whose size after resizing is known. */
 export interface SizedVisual {
@@ -18,6 +18,7 @@ export interface SizedVisual {
   height: number
   /** patches in time, height and width */
   grid: [number, number, number]
+  fps?: number | undefined
 }
 
 export interface VisualPlace {
@@ -34,7 +35,12 @@ export interface EncodedVisual {
   encoded: Uint8Array[]
   digests: string[]
   names: string[]
+  /** frames a second, of a video */
+  fps?: number | undefined
 }
+
+/** Where an item does not say. */
+export const DEFAULT_FPS = 2
 
 export async function readVisual(
   visual: ImageSource | Video,
@@ -44,20 +50,23 @@ export async function readVisual(
   const sources = video ? visual.frames : [visual]
   const encoded = await Promise.all(sources.map((source) => readPicture(source, imageRoot, where)))
   const digests = encoded.map((bytes) => createHash('sha256').update(bytes).digest('hex'))
-  return { kind: video ? 'video' : 'image', encoded, digests, names: sources.map(nameOf) }
+  const names = sources.map(nameOf)
+  return video
+    ? { kind: 'video', encoded, digests, names, fps: visual.fps ?? DEFAULT_FPS }
+    : { kind: 'image', encoded, digests, names }
 }
 
 /** What the size of a picture depends on, and where decoded ones are kept. */
 export interface Sizing {
-  config: ModelConfig
+  rules: InputRules
   settings: ProcessorSettings
   pictures: PictureCache
 }
 
 /** Decodes, and decides on the size, which for a video is that of its first frame. E_IMAGE. */
 export async function sizeVisual(
-  { kind, encoded, digests, names }: EncodedVisual,
-  { config: { vision }, settings, pictures }: Sizing,
+  { kind, encoded, digests, names, fps }: EncodedVisual,
+  { rules, settings, pictures }: Sizing,
   place: VisualPlace
 ): Promise<SizedVisual> {
   const frames = await Promise.all(
@@ -69,25 +78,9 @@ export async function sizeVisual(
       return place.augment ? augment(image, place.augment, place.index) : image
     })
   )
-  const factor = vision.patchSize * vision.mergeSize
-  const budget =
-    kind === 'image' ? settings.image : frameBudget(settings.video, factor, frames.length, vision.temporalPatchSize)
-  const { width, height } = smartResize(frames[0]!, factor, budget, `${place.where}: ${names[0]}`)
-  const times = Math.ceil(frames.length / vision.temporalPatchSize)
-  return { kind, frames, width, height, grid: [times, height / vision.patchSize, width / vision.patchSize] }
-}
-
-/** A frame's even share of all pixels that a video may have, where the directory asks for that. */
-function frameBudget(
-  { maxVideoTokens, minPixels, maxPixels }: ProcessorSettings['video'],
-  factor: number,
-  frames: number,
-  temporal: number
-): { minPixels: number; maxPixels: number } {
-  if (maxVideoTokens === undefined) return { minPixels, maxPixels }
-  const total = Math.trunc(maxVideoTokens * factor * factor * 0.9)
-  const share = Math.floor((total * temporal) / frames)
-  return { minPixels, maxPixels: Math.max(Math.min(maxPixels, share), Math.trunc(minPixels * 1.05)) }
+  const [{ width, height }] = frames as [RgbImage, ...RgbImage[]]
+  const facts = { kind, frames: frames.length, width, height }
+  return { kind, frames, fps, ...rules.size(facts, settings, `${place.where}: ${names[0]}`) }
 }
 
 export async function patchesOf(

@@ -8,7 +8,7 @@ import { adapterTargets, readAdapterConfig, type AdapterConfig } from '../model/
 import type { ModelConfig } from '../model/config.js'
 import { findModel, type ModelFiles } from '../model/directory.js'
 import type { HubRun } from '../model/hub/snapshot.js'
-import { treeOf, type ModuleTree } from '../model/module-tree.js'
+import { CANONICAL_TREE, treeOf, type ModuleTree } from '../model/module-tree.js'
 import { native, type AdapterModule, type DeviceOptions, type LinearModule } from '../native.js'
 import { Processor } from '../preprocess/processor.js'
 import type { Prepare } from './batches.js'
@@ -87,7 +87,7 @@ async function planAdapter(
 ): Promise<AdapterPlan> {
   const linear = native().linearModules(config)
   const given = base.adapter && (await readAdapterConfig(base.adapter))
-  const tree = base.adapter ? treeOf(await tensorNames(base.adapter.weights)) : 'transformers-5'
+  const tree = base.adapter ? treeOf(await tensorNames(base.adapter.weights), linear) : CANONICAL_TREE
   const adapter: AdapterConfig = {
     ...(given ?? {
       rank: tune.rank,

@@ -172,13 +172,23 @@ describe('loading', () => {
       name: 'model.language_model.layers.1.mlp.down_proj',
       part: 'text',
       inFeatures: 96,
-      outFeatures: 64
+      outFeatures: 64,
+      spellings: {
+        'transformers-5': 'model.language_model.layers.1.mlp.down_proj',
+        'transformers-4': 'model.layers.1.mlp.down_proj',
+        bare: 'language_model.layers.1.mlp.down_proj'
+      }
     })
     expect(modules).toContainEqual({
       name: 'model.visual.merger.mlp.2',
       part: 'merger',
       inFeatures: 128,
-      outFeatures: 64
+      outFeatures: 64,
+      spellings: {
+        'transformers-5': 'model.visual.merger.mlp.2',
+        'transformers-4': 'visual.merger.mlp.2',
+        bare: 'visual.merger.mlp.2'
+      }
     })
     expect(() => native().linearModules(undefined as never)).toThrow(Vlm2VecError)
   })

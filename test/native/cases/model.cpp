@@ -11,6 +11,7 @@
 #include "core/safetensors.h"
 #include "harness.h"
 #include "model/embedding_model.h"
+#include "model/family.h"
 #include "train/trainer.h"
 
 using namespace vlm2vec;
@@ -22,8 +23,9 @@ ModelConfig tiny_config() {
   return ModelConfig::from_json(nlohmann::json::parse(R"({
     "family": "qwen2_vl",
     "text": {"vocabSize": 50, "hiddenSize": 32, "intermediateSize": 48, "layers": 3, "heads": 4, "kvHeads": 2, "headSize": 8,
-             "rmsNormEps": 1e-6, "ropeTheta": 10000.0, "mropeSection": [1, 1, 2]},
-    "vision": {"depth": 2, "embedDim": 24, "heads": 3, "intermediateSize": 40, "inChannels": 3, "patchSize": 2,
+             "rmsNormEps": 1e-6, "attentionBias": true, "qkNorm": false, "fusedProjections": false,
+             "rope": {"kind": "sections", "theta": 10000.0, "sections": [1, 1, 2]}},
+    "vision": {"kind": "qwen2", "normEps": 1e-6, "depth": 2, "embedDim": 24, "heads": 3, "intermediateSize": 40, "inChannels": 3, "patchSize": 2,
                "temporalPatchSize": 2, "mergeSize": 2, "outputSize": 32, "activation": "quick_gelu"},
     "tokens": {"image": 48, "video": 49}})"));
 }
@@ -195,14 +197,19 @@ const Cases cases(
     "model",
     {{"knows a tensor by each of its three names",
       [] {
-        expect(canonical_name("visual.merger.ln_q.bias") == "model.visual.merger.ln_q.bias", "hub, vision");
-        expect(
-            canonical_name("model.layers.1.mlp.up_proj.weight") == "model.language_model.layers.1.mlp.up_proj.weight",
-            "hub");
-        expect(canonical_name("model.norm.weight") == "model.language_model.norm.weight", "hub, norm");
-        expect(canonical_name("language_model.norm.weight") == "model.language_model.norm.weight", "bare");
-        expect(canonical_name("model.language_model.norm.weight") == "model.language_model.norm.weight", "new");
-        expect(canonical_name("lm_head.weight") == "lm_head.weight", "lm_head");
+        const Family& family = find_family("qwen2_vl");
+        const std::string layer = "language_model.layers.1.mlp.up_proj.weight";
+        const auto names = [&](const char* name, const std::string& canonical) {
+          expect(family.canonical_name(name) == canonical, name, " is ", family.canonical_name(name));
+        };
+        names("visual.merger.ln_q.bias", "model.visual.merger.ln_q.bias");
+        names("model.layers.1.mlp.up_proj.weight", "model." + layer);
+        names("language_model.layers.1.mlp.up_proj.weight", "model." + layer);
+        names("model.language_model.layers.1.mlp.up_proj.weight", "model." + layer);
+        names("model.norm.weight", "model.language_model.norm.weight");
+        names("lm_head.weight", "lm_head.weight");
+        for (const Naming& naming : family.namings)
+          expect(family.canonical_name(family.spell("model." + layer, naming)) == "model." + layer, naming.name);
       }},
      {"names a missing, unexpected, misshapen or damaged tensor",
       [] {

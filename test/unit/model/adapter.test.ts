@@ -21,7 +21,17 @@ const LINEAR: LinearModule[] = [
   'model.language_model.layers.0.mlp.up_proj',
   'model.language_model.layers.1.self_attn.q_proj',
   'model.language_model.layers.1.mlp.up_proj'
-].map((name) => ({ name, part: name.includes('visual') ? 'vision' : 'text', inFeatures: 8, outFeatures: 8 }))
+].map((name) => ({
+  name,
+  part: name.includes('visual') ? 'vision' : 'text',
+  inFeatures: 8,
+  outFeatures: 8,
+  spellings: {
+    'transformers-5': name,
+    'transformers-4': name.replace(/^model\.(language_model)?/, (_, text?: string) => (text ? 'model' : '')),
+    bare: name.replace(/^model\./, '')
+  }
+}))
 
 const CONFIG: AdapterConfig = {
   rank: 8,
@@ -187,17 +197,25 @@ describe('adapterConfigJson', () => {
 
 describe('module trees', () => {
   it('are told by the names of tensors', () => {
-    expect(treeOf(['base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight'])).toBe('transformers-4')
-    expect(treeOf(['base_model.model.visual.blocks.0.attn.qkv.lora_A.weight'])).toBe('transformers-4')
-    expect(treeOf(['base_model.model.visual.a', 'base_model.model.language_model.layers.0.b'])).toBe('bare')
-    expect(treeOf(['base_model.model.model.language_model.layers.0.b'])).toBe('transformers-5')
+    const tree = (...names: string[]): string =>
+      treeOf(
+        names.map((name) => `base_model.model.${name}`),
+        LINEAR
+      )
+    expect(tree('model.layers.0.self_attn.q_proj.lora_A.weight')).toBe('transformers-4')
+    expect(tree('visual.blocks.0.attn.qkv.lora_A.weight')).toBe('transformers-4')
+    expect(tree('visual.blocks.0.attn.qkv.lora_B.weight', 'language_model.layers.0.mlp.up_proj.lora_A.weight')).toBe(
+      'bare'
+    )
+    expect(tree('model.language_model.layers.0.mlp.up_proj.lora_magnitude_vector')).toBe('transformers-5')
+    expect(tree('unknown')).toBe('transformers-5')
   })
 
   it('spell the same module differently', () => {
-    const name = 'model.language_model.layers.0.mlp.up_proj'
-    expect(spell(name, 'transformers-5')).toBe(name)
-    expect(spell(name, 'transformers-4')).toBe('model.layers.0.mlp.up_proj')
-    expect(spell(name, 'bare')).toBe('language_model.layers.0.mlp.up_proj')
-    expect(spell('model.visual.merger.mlp.0', 'transformers-4')).toBe('visual.merger.mlp.0')
+    const module = LINEAR[2]!
+    expect(spell(module, 'transformers-5')).toBe(module.name)
+    expect(spell(module, 'transformers-4')).toBe('model.layers.0.mlp.up_proj')
+    expect(spell(module, 'bare')).toBe('language_model.layers.0.mlp.up_proj')
+    expect(spell(LINEAR[0]!, 'transformers-4')).toBe('visual.blocks.0.attn.qkv')
   })
 })

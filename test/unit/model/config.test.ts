@@ -38,12 +38,15 @@ const EXPECTED = {
     kvHeads: 2,
     headSize: 16,
     rmsNormEps: 1e-6,
-    ropeTheta: 5000,
-    mropeSection: [2, 3, 3],
+    attentionBias: true,
+    qkNorm: false,
+    fusedProjections: false,
+    rope: { kind: 'sections', theta: 5000, sections: [2, 3, 3] },
     maxPositions: 1024,
     tiedEmbeddings: true
   },
   vision: {
+    kind: 'qwen2',
     depth: 2,
     embedDim: 32,
     heads: 2,
@@ -53,7 +56,8 @@ const EXPECTED = {
     temporalPatchSize: 2,
     mergeSize: 2,
     outputSize: 64,
-    activation: 'quick_gelu'
+    activation: 'quick_gelu',
+    normEps: 1e-6
   },
   tokens: { image: 500, video: 501, visionStart: 502, visionEnd: 503 }
 }
@@ -92,7 +96,15 @@ describe('readModelConfig', () => {
   it("takes transformers' defaults for absent keys", async () => {
     const config = await readDefault()
     expect(config).toMatchObject({
-      text: { vocabSize: 152064, layers: 80, heads: 64, kvHeads: 8, rmsNormEps: 1e-5, ropeTheta: 1e6, headSize: 128 },
+      text: {
+        vocabSize: 152064,
+        layers: 80,
+        heads: 64,
+        kvHeads: 8,
+        rmsNormEps: 1e-5,
+        rope: { theta: 1e6 },
+        headSize: 128
+      },
       vision: { depth: 32, embedDim: 1280, intermediateSize: 5120, activation: 'quick_gelu' },
       tokens: { image: 151655, video: 151656, visionStart: 151652, visionEnd: 151653 }
     })
@@ -168,7 +180,7 @@ describe('readModelConfig', () => {
   it.skipIf(!data)('reads the file of Qwen2-VL-2B (VLM2VEC_TEST_DATA)', async () => {
     const config = await read(await readFile(join(data!, 'reference/data/qwen2vl2b/config.json'), 'utf8'))
     expect(config).toMatchObject({
-      text: { hiddenSize: 1536, kvHeads: 2, headSize: 128, mropeSection: [16, 24, 24], tiedEmbeddings: true },
+      text: { hiddenSize: 1536, kvHeads: 2, headSize: 128, rope: { sections: [16, 24, 24] }, tiedEmbeddings: true },
       vision: { depth: 32, outputSize: 1536, activation: 'quick_gelu' }
     })
   })

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { ropePositions, type VisualRun } from '../../../src/preprocess/positions.js'
+import { ropePositions } from '../../../src/preprocess/positions.js'
+import type { VisualRun } from '../../../src/preprocess/rules.js'
 
 const START = 1
 const IMAGE = 2
@@ -19,7 +20,7 @@ function positions(rule: 'mrope' | 'sequential', ...parts: Part[]): number[][] {
   for (const part of parts) {
     if (typeof part === 'number') tokens.push(part)
     else {
-      runs.push({ start: tokens.length, grid: part.grid })
+      runs.push({ kind: part.token === IMAGE ? 'image' : 'video', start: tokens.length, grid: part.grid })
       tokens.push(...Array<number>((part.grid[0] * part.grid[1] * part.grid[2]) / 4).fill(part.token))
     }
   }

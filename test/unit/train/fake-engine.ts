@@ -23,10 +23,14 @@ export function fakeEngine(): FakeEngine {
     created: [],
     updates: [],
     closed: 0,
-    linearModules: () => [
-      { name: 'model.language_model.layers.0.self_attn.q_proj', part: 'text', inFeatures: 8, outFeatures: 8 },
-      { name: 'model.language_model.layers.0.self_attn.v_proj', part: 'text', inFeatures: 8, outFeatures: 8 }
-    ],
+    linearModules: () =>
+      ['q_proj', 'v_proj'].map((name) => ({
+        name: `model.language_model.layers.0.self_attn.${name}`,
+        part: 'text',
+        inFeatures: 8,
+        outFeatures: 8,
+        spellings: {}
+      })),
     createTrainer: (options) => {
       engine.created.push(options)
       return Promise.resolve(new FakeTrainer(engine, options.seed))

@@ -1,0 +1,60 @@
+/**
+ * How a family prepares its inputs: one object each, in `rules/`. Everything else in this folder is the same for all, and
+ * asks for no family.
+ */
+import type { ModelConfig } from '../model/config.js'
+import type { PositionRule } from '../model/preset.js'
+import type { Triple } from './image-settings.js'
+import type { Placeholders } from './prompt.js'
+import { qwen2VlRules } from './rules/qwen2-vl.js'
+import type { ProcessorSettings } from './settings.js'
+import type { PixelBudget } from './smart-resize.js'
+
+/** What processor files leave out. */
+export interface ImageDefaults {
+  image: PixelBudget
+  video: PixelBudget
+  mean: Triple
+  std: Triple
+}
+
+/** A picture (one frame) or video before it is resized; of a video, the size of its first frame. */
+export interface VisualFacts {
+  kind: 'image' | 'video'
+  frames: number
+  width: number
+  height: number
+}
+
+/** A run of placeholder tokens that stands for one picture, one video, or a part of one. */
+export interface VisualRun {
+  kind: 'image' | 'video'
+  /** index of its first token */
+  start: number
+  /** patches in time, height and width */
+  grid: readonly [number, number, number]
+  /** frames a second, of a video */
+  fps?: number | undefined
+}
+
+export interface InputRules {
+  defaults: ImageDefaults
+  /** The prompt as it is tokenized: a family may write a video out in time. */
+  writePrompt?(prompt: string, videos: readonly { frames: number; fps: number }[], placeholders: Placeholders): string
+  /** The size after resizing, and patches in time, height and width. E_IMAGE, naming `where`. */
+  size(
+    visual: VisualFacts,
+    settings: Pick<ProcessorSettings, 'image' | 'video'>,
+    where: string
+  ): { width: number; height: number; grid: [number, number, number] }
+  /** The grids of the placeholders that stand for a picture or video in the prompt: itself, or its parts in order. */
+  parts(kind: 'image' | 'video', grid: [number, number, number]): [number, number, number][]
+  /** Placeholder tokens that one of these becomes. */
+  tokenCount(grid: readonly [number, number, number]): number
+  /** (3, T) rotary positions of `tokens` (T); `runs` in order. */
+  positions(tokens: Int32Array, runs: readonly VisualRun[], rule: PositionRule): Int32Array
+}
+
+const RULES: Record<ModelConfig['family'], (config: ModelConfig) => InputRules> = { qwen2_vl: qwen2VlRules }
+
+export const inputRules = (config: ModelConfig): InputRules => RULES[config.family](config)
