@@ -27,6 +27,9 @@ export interface Batch {
 
 export type DType = 'f32' | 'bf16'
 
+/** How frozen matrices are held: as they are, in 8 bits with a scale a row, in 4 bits with a scale for 64 numbers. */
+export type Quantize = 'none' | 'int8' | 'nf4'
+
 export interface DeviceOptions {
   /** 'cpu', 'cuda' or 'cuda:N' */
   device: string
@@ -59,6 +62,8 @@ export interface LoadOptions extends DeviceOptions {
   /** safetensors files that together hold the model */
   files: string[]
   dtype: DType
+  /** of the base's linear layers; default none. Trainer: of the frozen base, mode lora only */
+  quantize?: Quantize
   /** adapters to apply, and the PEFT safetensors file that holds their weights */
   adapters?: AdapterModule[]
   adapterFile?: string
@@ -268,6 +273,7 @@ export interface Addon {
   trainingMemory(options: {
     config: ModelConfig
     dtype: DType
+    quantize?: Quantize
     mode: 'lora' | 'full'
     freeze: string[]
     adapters: AdapterModule[]

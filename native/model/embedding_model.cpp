@@ -2,13 +2,30 @@
 
 #include <cstring>
 
+#include "core/memory.h"
 #include "ops/cast.h"
 
 namespace vlm2vec {
 
+namespace {
+
+Weights::Options weight_options(const ModelConfig& config, const LoadOptions& options) {
+  Weights::Options result;
+  result.compute = options.compute;
+  result.quantization = options.quantization;
+  if (options.quantization != Quantization::None) return result;
+  size_t bytes = 0;
+  for (const ParameterSpec& spec : parameter_table(config))
+    if (spec.role == Role::Linear) bytes += size_t(spec.size()) * size_of(options.compute);
+  result.in_place = bytes > (options.memory_limit ? options.memory_limit : available_memory() / 3 * 2);
+  return result;
+}
+
+}  // namespace
+
 EmbeddingModel::EmbeddingModel(Device& device, const ModelConfig& config, const std::vector<std::string>& files,
                                const LoadOptions& options)
-    : weights_(device, config, files, {options.compute, false}), scratch_(device, "activations") {
+    : weights_(device, config, files, weight_options(config, options)), scratch_(device, "activations") {
   if (!options.adapters.empty()) weights_.load_adapters(options.adapters, options.adapter_file);
   encoder_ = std::make_unique<Encoder>(weights_);
 }

@@ -7,8 +7,12 @@ namespace vlm2vec {
 
 struct LoadOptions {
   DType compute = DType::F32;
+  Quantization quantization = Quantization::None;
   std::vector<AdapterSpec> adapters;
   std::string adapter_file;
+  // Bytes that packed copies of the weights may take; above it products read the mapped files. 0: two thirds of the
+  // memory that the system has left.
+  size_t memory_limit = 0;
 };
 
 class EmbeddingModel {

@@ -1,5 +1,8 @@
 #include "model/linear.h"
 
+#include <algorithm>
+#include <vector>
+
 #include "ops/cast.h"
 #include "ops/dora.h"
 #include "ops/dropout.h"
@@ -11,7 +14,10 @@ Linear::Linear(Weights& weights, const std::string& module)
       bias_(weights.find(module + ".bias")),
       adapter_(weights.adapter(module)) {
   weights.open_values(*parameter_);
-  weight_ = Weight(parameter_->value);
+  const Quantization quantization = weights.quantization(*parameter_);
+  weight_ = quantization != Quantization::None
+                ? Weight(parameter_->value, quantization)
+                : Weight(parameter_->value, weights.options().in_place ? Weight::Use::InPlace : Weight::Use::Packed);
   if (adapter_) {
     a_ = Weight(adapter_->a.value);
     b_ = Weight(adapter_->b.value);
@@ -21,9 +27,11 @@ Linear::Linear(Weights& weights, const std::string& module)
     norm_ = dora_->allocate(DType::F32, {n()});
     c_ = dora_->allocate(DType::F32, {n()});
   }
-  if (weights.options().training) return;
-  if (c_) refresh_dora();
-  weight_.pack();
+  if (adapter_ && adapter_->new_magnitude) dora_norm_to(adapter_->magnitude.master);
+  if (!weights.options().training) {
+    if (c_) refresh_dora();
+    weight_.pack();
+  }
   weights.close_values(*parameter_);
 }
 
@@ -31,6 +39,20 @@ Linear::Linear(Parameter& weight, Adapter* adapter) : parameter_(&weight), adapt
   if (!adapter_) return;
   a_ = Weight(adapter_->a.value);
   b_ = Weight(adapter_->b.value);
+}
+
+// norm (N) = |W + s B A|, some rows of W at a time: they may have to be unpacked.
+void Linear::dora_norm_to(Tensor norm) const {
+  constexpr int64_t kRows = 64;
+  Device& device = *norm.device;
+  std::vector<float> memory(size_t(std::min(kRows, n()) * k()));
+  for (int64_t first = 0; first < n(); first += kRows) {
+    const int64_t count = std::min(kRows, n() - first);
+    Tensor rows(device, memory.data(), DType::F32, {count, k()});
+    weight_.read_rows(rows, first);
+    dora_norm(norm.slice(first, count), rows, adapter_->a.master, adapter_->b.master.slice(first, count),
+              adapter_->spec.scale);
+  }
 }
 
 bool Linear::trains() const {
@@ -53,7 +75,7 @@ void Linear::invalidate() {
 // c = m / |W + s B A|; the weights change once a step, so this is done once a step.
 void Linear::refresh_dora() const {
   if (!dora_stale_) return;
-  dora_norm(norm_, weight_.values(), adapter_->a.master, adapter_->b.master, adapter_->spec.scale);
+  dora_norm_to(norm_);
   const float *m = adapter_->magnitude.master.as<float>(), *norm = norm_.as<float>();
   for (int64_t i = 0; i < n(); ++i) c_.as<float>()[i] = m[i] / norm[i];
   dora_stale_ = false;

@@ -22,7 +22,7 @@ class Linear {
   };
 
   Linear() = default;
-  // Where the weights are not for training, W is packed here and its plain values are given back.
+  // Where W does not stay (Weights::resident) it is packed or quantized here and its plain values are given back.
   Linear(Weights& weights, const std::string& module);
   // Of single parameters that outlive it (bench): no bias, no DoRA.
   Linear(Parameter& weight, Adapter* adapter);
@@ -44,6 +44,7 @@ class Linear {
  private:
   void forward_adapter(const Context& context, Tensor out, Tensor x, bool accumulate, Saved& saved) const;
   void refresh_dora() const;
+  void dora_norm_to(Tensor norm) const;
   Tensor dropped_input(const Context& context, Tensor x) const;
   Tensor bias() const { return bias_ ? bias_->value : Tensor(); }
 

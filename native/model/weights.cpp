@@ -9,7 +9,6 @@
 #include "core/random.h"
 #include "model/family.h"
 #include "ops/cast.h"
-#include "ops/dora.h"
 
 namespace vlm2vec {
 
@@ -60,7 +59,7 @@ Weights::Weights(Device& device, const ModelConfig& config, const std::vector<st
   }
   open(files);
   for (auto& parameter : parameters_)
-    if (options.training || parameter.spec.role != Role::Linear) load(parameter);
+    if (resident(parameter)) load(parameter);
 }
 
 Weights::~Weights() {
@@ -108,11 +107,12 @@ void Weights::load(Parameter& parameter) {
   const Role role = parameter.spec.role;
   const DType stored = flat.tensor.dtype, gathered = stored == DType::F16 ? DType::F32 : stored;
   const DType wanted = role == Role::Vector ? DType::F32 : role == Role::Embedding ? gathered : options_.compute;
-  if (role != Role::Vector && stored == wanted && flat.in_place()) {
+  const bool readable = role == Role::Linear && options_.in_place && stored != DType::F16;
+  if (role != Role::Vector && ((stored == wanted && flat.in_place()) || readable)) {
     parameter.value = shaped(flat.tensor, parameter.spec);  // in the mapped file
   } else {
     Tensor value(device_, nullptr, wanted, {flat.tensor.size()});
-    if (role == Role::Linear && !options_.training) {
+    if (!resident(parameter)) {
       value.data = parameter.converted = device_.allocate(value.bytes());
     } else {
       value.data = arena_.allocate_bytes(value.bytes());
@@ -123,12 +123,22 @@ void Weights::load(Parameter& parameter) {
   if (role != Role::Linear || parameter.value.data != flat.tensor.data) parameter.file->drop_pages(*parameter.stored);
 }
 
+Quantization Weights::quantization(const Parameter& parameter) const {
+  return parameter.spec.role == Role::Linear && parameter.spec.shape.size() == 2 ? options_.quantization
+                                                                                 : Quantization::None;
+}
+
+bool Weights::resident(const Parameter& parameter) const {
+  if (parameter.spec.role != Role::Linear) return true;
+  return quantization(parameter) == Quantization::None && (options_.training || options_.in_place);
+}
+
 void Weights::open_values(Parameter& parameter) {
-  if (!options_.training && parameter.value.absent()) load(parameter);
+  if (parameter.value.absent()) load(parameter);
 }
 
 void Weights::close_values(Parameter& parameter) {
-  if (options_.training) return;
+  if (resident(parameter)) return;
   device_.release(parameter.converted);
   parameter.converted = nullptr;
   parameter.value = {};
@@ -238,9 +248,7 @@ void Weights::create_adapters(const std::vector<AdapterSpec>& specs, Initializat
                  : bound * (2 * random_uniform(seed, adapter.stream, uint64_t(i)) - 1);
     refresh(adapter.a);
     refresh(adapter.b);
-    if (spec.dora)  // B is zero: |W + s B A| = |W|
-      dora_norm(adapter.magnitude.master, at(spec.module + ".weight").value, adapter.a.master, adapter.b.master,
-                spec.scale);
+    adapter.new_magnitude = spec.dora;
   }
 }
 

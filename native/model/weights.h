@@ -10,6 +10,7 @@
 #include "core/arena.h"
 #include "core/safetensors.h"
 #include "model/parameters.h"
+#include "ops/quantize.h"
 
 namespace vlm2vec {
 
@@ -34,8 +35,9 @@ struct AdapterSpec {
 
 struct Adapter {
   AdapterSpec spec;
-  Parameter a, b, magnitude;  // (R, K), (N, R), (N, DoRA only)
-  uint64_t stream;            // of random numbers: its place in the table
+  Parameter a, b, magnitude;   // (R, K), (N, R), (N, DoRA only)
+  uint64_t stream;             // of random numbers: its place in the table
+  bool new_magnitude = false;  // it is to become the norm of the base's rows, as the products see them
 };
 
 class Weights {
@@ -43,6 +45,8 @@ class Weights {
   struct Options {
     DType compute = DType::F32;
     bool training = false;  // keeps the values of linear layers; otherwise they are there only while they are packed
+    Quantization quantization = Quantization::None;  // of the matrices of linear layers, which are then frozen
+    bool in_place = false;                           // products read the mapped file, no copies are made
   };
 
   // Reads and checks every tensor of the table. E_CHECKPOINT names what is missing, unexpected, wrongly shaped or not
@@ -50,10 +54,15 @@ class Weights {
   Weights(Device& device, const ModelConfig& config, const std::vector<std::string>& files, Options options);
   ~Weights();
 
-  // For embedding, the matrix of a linear layer is opened, packed and closed again, one after the other, so that a
-  // model never takes much more memory than its file. No effect while training.
+  // A matrix that is not resident is opened, packed or quantized, and closed again, one after the other, so that a
+  // model never takes much more memory than its file. No effect on a resident one.
   void open_values(Parameter& parameter);
   void close_values(Parameter& parameter);
+
+  // Convolutions are no linear layers to bitsandbytes: a patch embedding is never quantized.
+  Quantization quantization(const Parameter& parameter) const;
+  // Whether the values stay: all but the matrices of linear layers that are packed for embedding, or quantized.
+  bool resident(const Parameter& parameter) const;
 
   const ModelConfig& config() const { return config_; }
   const Options& options() const { return options_; }
@@ -65,9 +74,9 @@ class Weights {
   // A tensor that no computation uses but a written model carries on: lm_head.weight.
   const std::vector<std::pair<const SafetensorsFile*, const StoredTensor*>>& carried() const { return carried_; }
 
-  // Reads adapters from a PEFT file, or, without a path, initialises them (B = 0, DoRA magnitude = row norms of W).
-  // E_MODEL for a module that is not linear; E_CHECKPOINT for keys that are missing, match nothing or have another
-  // shape.
+  // Reads adapters from a PEFT file, or, without a path, initialises them (B = 0; a DoRA magnitude becomes the row
+  // norms of W when its layer is made). E_MODEL for a module that is not linear; E_CHECKPOINT for keys that are
+  // missing, match nothing or have another shape.
   enum class Initialization { Kaiming, Gaussian };
   void load_adapters(const std::vector<AdapterSpec>& specs, const std::string& path);
   void create_adapters(const std::vector<AdapterSpec>& specs, Initialization initialization, uint64_t seed);

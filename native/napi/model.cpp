@@ -76,6 +76,7 @@ Napi::Value load_model(const Napi::CallbackInfo& info) {
   const auto files = field<std::vector<std::string>>(json, "files");
   LoadOptions options;
   options.compute = dtype_argument(field<std::string>(json, "dtype"));
+  options.quantization = parse_quantization(json.value("quantize", std::string("none")));
   options.adapters = adapter_arguments(json);
   options.adapter_file = json.value("adapterFile", std::string());
   Environment& environment = Environment::of(info.Env());

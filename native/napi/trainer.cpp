@@ -111,6 +111,7 @@ Napi::Value close(const Handle& handle, const Napi::CallbackInfo& info) {
 TrainerOptions trainer_options(const nlohmann::json& json) {
   TrainerOptions options;
   options.compute = dtype_argument(field<std::string>(json, "dtype"));
+  options.quantization = parse_quantization(json.value("quantize", std::string("none")));
   const auto mode = field<std::string>(json, "mode");
   require(mode == "lora" || mode == "full", "E_OPTION", "unknown mode \"", mode, "\"; expected lora or full");
   options.full = mode == "full";

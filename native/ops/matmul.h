@@ -3,45 +3,62 @@
 //   backward: dX (M, K) = dY (M, N) · W;   dW (N, K) += dYᵀ · X;   dbias (N) += sum over rows of dY
 // On the CPU by oneDNN, with W reordered once into its blocked layout. A row of Y and dX has the same bits whatever the
 // other rows: primitives are made for each M, and one whose implementation is not `brg:*` is refused and our own kernel
-// of fixed order taken instead (reference: measured on oneDNN 2.6).
+// of fixed order taken instead (reference: measured on oneDNN 2.6). Quantized weights, and those that are used where
+// they lie, are read by our own kernels a panel at a time.
 #pragma once
 #include <memory>
 
-#include "core/tensor.h"
+#include "ops/quantize.h"
 
 namespace vlm2vec {
 
 // A weight matrix and the reordered copies of it that the products need. The copies are made at first use.
 class Weight {
  public:
+  enum class Use {
+    Packed,  // products read reordered copies
+    InPlace  // products read the values where they lie: slower, and no copy is made
+  };
+
   Weight();
-  // values (N, K) f32 or bf16, dense; must outlive this object or the call to `pack_and_release`.
-  explicit Weight(Tensor values);
+  // values (N, K) f32 or bf16, dense; must outlive this object or, where they are packed, the call to `pack`.
+  explicit Weight(Tensor values, Use use = Use::Packed);
+  // A quantized copy: the values are not needed afterwards.
+  Weight(Tensor values, Quantization kind);
   Weight(Weight&&) noexcept;
   Weight& operator=(Weight&&) noexcept;
   ~Weight();
 
+  int64_t n() const { return n_; }
+  int64_t k() const { return k_; }
+  bool quantized() const;
+  // The values given to the constructor; absent if quantized.
   Tensor values() const { return values_; }
-  int64_t n() const { return values_.shape[0]; }
-  int64_t k() const { return values_.shape[1]; }
+  // Rows [first, first + rows of `to`) as the products see them, f32.
+  void read_rows(Tensor to, int64_t first) const;
 
   // The values have changed (optimizer): packed copies are remade at the next use.
   void invalidate();
   // Makes the forward copy now. Afterwards `matmul_forward` reads only that copy, so the pages of a mapped file may be
   // given back; they are read again if `matmul_backward_x` needs its own copy.
+  // Codes of 8 bits become those of `pack_whole_numbers` where the machine is fast with them.
   void pack();
-  size_t packed_bytes() const;
+  // Of a weight in int8: from now on `matmul_forward` quantizes x as well and multiplies whole numbers
+  // (ops/matmul_int8_kernels.h); nothing else can be done with this weight any more.
+  void pack_whole_numbers();
+  size_t packed_bytes() const;  // copies and codes
 
   struct Packed;
   Packed& packed() const { return *packed_; }
 
  private:
+  int64_t n_ = 0, k_ = 0;
   Tensor values_;
   std::unique_ptr<Packed> packed_;
 };
 
-// out (M, N) f32 or bf16, x (M, K) of the weight's type, bias (N) f32 or absent. accumulate: out += instead of out =
-// (f32 out only: the residual stream). All dense.
+// out (M, N) f32 or bf16, x (M, K) of the weight's type (of any where it is quantized or used in place), bias (N) f32
+// or absent. accumulate: out += instead of out = (f32 out only: the residual stream). All dense.
 void matmul_forward(Tensor out, Tensor x, const Weight& weight, Tensor bias, bool accumulate = false);
 // dx (M, K) f32 or bf16, dout (M, N) of the weight's type. accumulate as above.
 void matmul_backward_x(Tensor dx, Tensor dout, const Weight& weight, bool accumulate = false);

@@ -1,8 +1,7 @@
 #include <omp.h>
 
 #include "core/parallel.h"
-#include "ops/matmul_kernels.h"
-#include "ops/microkernel.h"
+#include "ops/matmul_panels.h"
 
 namespace vlm2vec::VLM2VEC_ISA {
 
@@ -24,7 +23,9 @@ static void pack_weight(Number* packed, const Number* weight, int64_t n, int64_t
     const int64_t first = p * kColumns, width = smaller(kColumns, columns - first);
     Number* panel = packed + first * depth;
     if (transposed)
-      pack_transposed<kColumns>(panel, weight + first * k, k, width, depth);
+      write_transposed<kColumns>(panel, depth, [=](int64_t j, int64_t at, int count) {
+        return j < width ? load(weight + (first + j) * k + at, count) : Floats{};
+      });
     else
       pack_columns<kColumns>(panel, weight + first, k, width, depth);
   });
@@ -43,15 +44,16 @@ static void pack(void* packed, const void* weight, int64_t n, int64_t k, DType t
 // Each thread: kRowBlock rows of one panel of out, and one widened block of a panel.
 constexpr int64_t kThreadScratch = kRowBlock * kColumns + kDepth * kColumns;
 
-static size_t scratch_bytes(const PackedProduct& product) {
+static int64_t depth_of(const Term& term) { return term.x ? term.right.depth() : 0; }
+
+// The left factors of a block of rows, packed one after the other.
+static int64_t left_size(const PackedProduct& product) {
   const int64_t rows = smaller(kRowBlock, round_up(product.rows, kRows));
-  return size_t(rows * product.depth + product.threads * kThreadScratch + kLanes) * sizeof(float);
+  return round_up(rows * (depth_of(product.terms[0]) + depth_of(product.terms[1])), kLanes);
 }
 
-static inline const float* widen(const float* from, float*, int64_t) { return from; }
-static inline const float* widen(const bf16* from, float* to, int64_t count) {
-  for (int64_t i = 0; i < count; i += kLanes) store(to + i, load(from + i));
-  return to;
+static size_t scratch_bytes(const PackedProduct& product) {
+  return size_t(left_size(product) + product.threads * kThreadScratch) * sizeof(float);
 }
 
 template <typename Out>
@@ -59,27 +61,31 @@ static void write_panel(const PackedProduct& product, const float* c, int64_t ro
   const int64_t width = smaller(kColumns, product.columns - column);
   for (int64_t i = 0; i < rows; ++i) {
     Out* out = static_cast<Out*>(product.out) + (row + i) * product.columns + column;
-    const float* c_i = c + i * kColumns;
-    for (int64_t j = 0; j < width; ++j) {
-      float value = product.bias ? c_i[j] + product.bias[column + j] : c_i[j];
-      if (product.accumulate) value += read_number(out + j);
-      write_number(out + j, value);
+    for (int64_t j = 0; j < width; j += kLanes) {
+      const int n = lanes(width - j);
+      Floats value = load(c + i * kColumns + j);
+      if (product.bias) value += load(product.bias + column + j, n);
+      if (product.accumulate) value += load(out + j, n);
+      store(out + j, value, n);
     }
   }
 }
 
-template <typename Number>
-static void multiply_panel(const PackedProduct& product, const float* a, int64_t row, int64_t rows, int64_t panel) {
-  const int64_t depth = product.depth, tiles = round_up(rows, kRows) / kRows;
-  float* c = product.scratch + round_up(smaller(kRowBlock, round_up(product.rows, kRows)) * depth, kLanes) +
-             omp_get_thread_num() * kThreadScratch;
+static void multiply_panel(const PackedProduct& product, int64_t row, int64_t rows, int64_t panel) {
+  const int64_t tiles = round_up(rows, kRows) / kRows;
+  float* c = product.scratch + left_size(product) + omp_get_thread_num() * kThreadScratch;
   float* widened = c + kRowBlock * kColumns;
-  const Number* b = static_cast<const Number*>(product.packed) + panel * kColumns * depth;
-  for (int64_t k = 0; k < depth; k += kDepth) {
-    const int64_t block = smaller(kDepth, depth - k);
-    const float* b_k = widen(b + k * kColumns, widened, block * kColumns);
-    for (int64_t t = 0; t < tiles; ++t)
-      multiply_tile<1, kRows>(c + t * kTile, kColumns, a + (t * depth + k) * kRows, b_k, block, k > 0);
+  const float* a = product.scratch;
+  bool add = false;
+  for (const Term& term : product.terms) {
+    const int64_t depth = depth_of(term);
+    for (int64_t k = 0; k < depth; k += kDepth, add = true) {
+      const int64_t block = smaller(kDepth, depth - k);
+      const float* b = panel_block(term.right, panel, k, block, widened);
+      for (int64_t t = 0; t < tiles; ++t)
+        multiply_tile<1, kRows>(c + t * kTile, kColumns, a + (t * depth + k) * kRows, b, block, add);
+    }
+    a += tiles * kRows * depth;
   }
   if (product.out_type == DType::BF16)
     write_panel<bf16>(product, c, row, rows, panel * kColumns);
@@ -89,22 +95,25 @@ static void multiply_panel(const PackedProduct& product, const float* a, int64_t
 
 template <typename Number>
 static void multiply_typed(const PackedProduct& product) {
-  const int64_t depth = product.depth;
   for (int64_t row = 0; row < product.rows; row += kRowBlock) {
-    const int64_t rows = smaller(kRowBlock, product.rows - row);
-    const Number* x = static_cast<const Number*>(product.x) + row * depth;
+    const int64_t rows = smaller(kRowBlock, product.rows - row), tiles = round_up(rows, kRows) / kRows;
     float* a = product.scratch;
-    parallel_for(product.threads, round_up(rows, kRows) / kRows, [=](int64_t t) {
-      pack_transposed<kRows>(a + t * kRows * depth, x + t * kRows * depth, depth, smaller(kRows, rows - t * kRows),
-                             depth);
-    });
+    for (const Term& term : product.terms) {
+      const int64_t depth = depth_of(term);
+      if (depth == 0) continue;
+      const Number* x = static_cast<const Number*>(term.x) + row * depth;
+      parallel_for(product.threads, tiles, [=](int64_t t) {
+        pack_rows(a + t * kRows * depth, x + t * kRows * depth, smaller(kRows, rows - t * kRows), depth);
+      });
+      a += tiles * kRows * depth;
+    }
     parallel_for(product.threads, round_up(product.columns, kColumns) / kColumns,
-                 [&](int64_t p) { multiply_panel<Number>(product, a, row, rows, p); });
+                 [&](int64_t p) { multiply_panel(product, row, rows, p); });
   }
 }
 
 static void multiply(const PackedProduct& product) {
-  if (product.type == DType::BF16)
+  if (product.x_type == DType::BF16)
     multiply_typed<bf16>(product);
   else
     multiply_typed<float>(product);

@@ -1,5 +1,6 @@
-// Our own matrix products, for instruction sets and shapes that oneDNN has no invariant kernel for: on AVX2 and
-// portable machines they are the products. Sums are f32 in blocks of fixed depth; bf16 is widened in cache.
+// Our own matrix products, for instruction sets, shapes and number formats that oneDNN has no invariant kernel for: on
+// AVX2 and portable machines, and of quantized weights, they are the products. Sums are f32 in blocks of fixed depth;
+// whatever a weight is stored as is widened in cache, a panel block at a time.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -9,14 +10,38 @@
 
 namespace vlm2vec {
 
-// out (rows, columns) = or += x (rows, depth) · packed (depth, columns) + bias (columns, or null)
+// The right factor (depth, columns) of a product: a weight (n, k) seen as its transpose (forward) or as it is (dX).
+struct RightFactor {
+  enum class Kind {
+    Packed,  // panels, by MatmulKernels::pack
+    Plain,   // the weight row by row, at any address
+    Int8,    // codes and scales of ops/quantize.h
+    Nf4
+  };
+  Kind kind = Kind::Packed;
+  const void* data = nullptr;
+  const float* scales = nullptr;
+  DType type = DType::F32;  // of Packed and Plain
+  bool transposed = false;
+  int64_t n = 0, k = 0;
+
+  int64_t depth() const { return transposed ? k : n; }
+  int64_t columns() const { return transposed ? n : k; }
+};
+
+// x (rows, depth) · right
+struct Term {
+  const void* x = nullptr;
+  RightFactor right;
+};
+
+// out (rows, columns) = or += sum of terms + bias (columns, or null). The second term may be absent (x null).
 struct PackedProduct {
   void* out;
-  const void* x;
-  const void* packed;
+  Term terms[2];
   const float* bias;
-  int64_t rows, columns, depth;
-  DType type, out_type;  // of x and packed; of out
+  int64_t rows, columns;
+  DType x_type, out_type;
   bool accumulate;
   int threads;
   float* scratch;

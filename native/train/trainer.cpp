@@ -21,12 +21,14 @@ bool is_frozen(const TrainerOptions& options, Part part) {
 Trainer::Trainer(Device& device, const ModelConfig& config, const std::vector<std::string>& files,
                  const TrainerOptions& options)
     : options_(options),
-      weights_(device, config, files, {options.compute, true}),
+      weights_(device, config, files, {options.compute, true, options.quantization}),
       optimizer_(device, "optimizer state"),
       scratch_(device, "activations"),
       features_(device, "image features") {
   if (options.full) {
     require(options.adapters.empty(), "E_OPTION", "full training takes no adapters");
+    require(options.quantization == Quantization::None, "E_OPTION",
+            "quantized weights cannot be trained; train adapters, or set quantize to none");
     for (Parameter& parameter : weights_.parameters())
       if (!is_frozen(options, parameter.spec.part)) weights_.train(parameter);
   } else {
@@ -236,8 +238,16 @@ MemoryUse training_memory(const ModelConfig& config, const TrainerOptions& optio
   for (const ParameterSpec& spec : parameter_table(config)) {
     const size_t size = size_t(spec.size());
     const bool trained = options.full && !is_frozen(options, spec.part);
-    use.weights += size * (spec.role == Role::Vector ? 4 : trained && width == 2 ? 6 : trained ? 4 : width);
-    if (spec.role == Role::Linear) use.packed += 2 * size * width;  // one order of blocks forward, one backward
+    if (spec.role == Role::Linear && options.quantization != Quantization::None && spec.shape.size() == 2) {
+      QuantizedMatrix codes;
+      codes.kind = options.quantization;
+      codes.n = spec.n();
+      codes.k = spec.k();
+      use.packed += codes.code_bytes() + size_t(codes.scale_count()) * sizeof(float);
+    } else {
+      use.weights += size * (spec.role == Role::Vector ? 4 : trained && width == 2 ? 6 : trained ? 4 : width);
+      if (spec.role == Role::Linear) use.packed += 2 * size * width;  // one order of blocks forward, one backward
+    }
     size_t trained_size = trained ? size : 0;
     const auto adapter = spec.role == Role::Linear ? adapters.find(spec.module()) : adapters.end();
     if (adapter != adapters.end()) {

@@ -10,7 +10,8 @@ namespace vlm2vec {
 
 struct TrainerOptions {
   DType compute = DType::F32;
-  bool full = false;  // else adapters only
+  Quantization quantization = Quantization::None;  // of the frozen base: adapters only
+  bool full = false;                               // else adapters only
   std::vector<Part> frozen;
   std::vector<AdapterSpec> adapters;
   std::string adapter_file;  // empty: new adapters

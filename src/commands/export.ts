@@ -23,7 +23,7 @@ export const command = defineCommand({
   },
   examples: ['export --model base-dir --adapter runs/x/final --output merged'],
   run: async ({ dtype, format, output, ...options }, context) => {
-    const embedder = await loadEmbedder({ ...options, dtype: 'f32' }, context)
+    const embedder = await loadEmbedder({ ...options, dtype: 'f32', quantize: 'none' }, context)
     try {
       const { exportModel } = await import('../model/export.js')
       await exportModel(embedder, output, { format, dtype })

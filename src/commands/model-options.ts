@@ -6,7 +6,8 @@ import { integer, modelPath, nullable, oneOf, option, path, required, string, ty
 export const modelOptions = {
   model: required(modelPath, 'directory in Hugging Face layout, or hub id (owner/name[@revision])'),
   adapter: option(nullable(modelPath), null, 'PEFT directory or hub id'),
-  dtype: option(oneOf('f32', 'bf16'), 'f32', 'number type of computing')
+  dtype: option(oneOf('f32', 'bf16'), 'f32', 'number type of computing'),
+  quantize: option(oneOf('none', 'int8', 'nf4'), 'none', 'hold linear layers in 8 or 4 bits a number')
 }
 
 /** How an item becomes the model's input. Null: what the model directory says. */
@@ -71,6 +72,7 @@ export async function loadEmbedder(
     signal,
     adapter: options.adapter,
     dtype: options.dtype,
+    quantize: options.quantize,
     device: options.device,
     threads: options.threads,
     ...(options.dimension !== undefined && { dimension: options.dimension }),

@@ -93,6 +93,7 @@ function loadEmbedder(options: EvaluateOptions, device: DeviceOptions): Promise<
     ...device,
     adapter: options.adapter,
     dtype: options.dtype,
+    quantize: options.quantize,
     positions: options.positions,
     dimension: options.dimension,
     batchTokens: options.batch_tokens,

@@ -25,6 +25,7 @@ export const evaluateOptions = {
   depth: option(integer(10), 100, 'candidates a query in the predictions'),
   definitions: option(tables(taskOptions), [], 'the tasks; in a config file simply `tasks:`'),
   dtype: option(oneOf('f32', 'bf16'), 'f32', 'number type of computing'),
+  quantize: option(oneOf('none', 'int8', 'nf4'), 'none', 'hold linear layers in 8 or 4 bits a number'),
   prompt: option(
     oneOf('auto', 'raw', 'vlm2vec', 'chat'),
     'auto',

@@ -2,7 +2,7 @@
 import { tensorNames } from '../data/safetensors.js'
 import { resolveDevice } from '../device.js'
 import { Vlm2VecError } from '../errors.js'
-import { native, type DType, type NativeModel } from '../native.js'
+import { native, type DType, type NativeModel, type Quantize } from '../native.js'
 import { Processor } from '../preprocess/processor.js'
 import type { ProcessorOptions } from '../preprocess/settings.js'
 import { adapterTargets, readAdapterConfig, type AdapterFiles } from './adapter.js'
@@ -20,6 +20,8 @@ export interface EmbedderOptions extends Omit<ProcessorOptions, 'adapterDirector
   threads?: number
   /** number type of computing; default f32 */
   dtype?: DType
+  /** hold the base's linear layers in fewer bits; default none */
+  quantize?: Quantize
   /** PEFT directory */
   adapter?: string | null | undefined
   /** keep the first N numbers of each vector and normalise again */
@@ -54,6 +56,7 @@ export async function loadParts(directoryOrId: string, options: EmbedderOptions)
     config,
     files: files.weights,
     dtype: options.dtype ?? 'f32',
+    quantize: options.quantize ?? 'none',
     device,
     threads: options.threads ?? 0,
     ...(files.adapter && (await adapterOptions(files.adapter, config)))

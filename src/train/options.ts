@@ -75,6 +75,11 @@ export const trainOptions = {
     path: required(modelPath, 'base model: a directory in Hugging Face layout or a hub id'),
     adapter: option(nullable(modelPath), null, 'adapter to go on training; its own configuration then holds'),
     dtype: option(oneOf('f32', 'bf16'), 'f32', 'number type of computing; what is trained is kept in f32'),
+    quantize: option(
+      oneOf('none', 'int8', 'nf4'),
+      'none',
+      'lora: hold the frozen linear layers in 8 or 4 bits a number (QLoRA)'
+    ),
     device: option(string, 'auto', 'where to compute: auto, cpu, cuda or cuda:N')
   },
   tune: {

@@ -154,6 +154,7 @@ function memoryOf(
   const use = native().trainingMemory({
     config,
     dtype: options.model.dtype,
+    quantize: options.model.quantize,
     mode: options.tune.mode,
     freeze: options.tune.freeze,
     adapters: adapter?.modules ?? [],

@@ -67,7 +67,12 @@ export async function prepareRun(options: TrainOptions, threads: number, run: Hu
   }
 }
 
-function checkTuning({ tune }: TrainOptions, base: ModelFiles): void {
+function checkTuning({ tune, model }: TrainOptions, base: ModelFiles): void {
+  if (tune.mode === 'full' && model.quantize !== 'none')
+    throw new Vlm2VecError(
+      'E_OPTION',
+      `model.quantize ${model.quantize} holds weights that are not trained; use it with tune.mode: lora.`
+    )
   if (tune.mode === 'full' && base.adapter)
     throw new Vlm2VecError(
       'E_OPTION',

@@ -18,6 +18,7 @@ export async function createTrainer(setup: RunSetup, checkpoint: string | undefi
     config,
     files: base.weights,
     dtype: options.model.dtype,
+    quantize: options.model.quantize,
     mode: options.tune.mode,
     freeze: options.tune.mode === 'full' ? options.tune.freeze : [],
     dropout: options.tune.mode === 'lora' ? options.tune.dropout : 0,
