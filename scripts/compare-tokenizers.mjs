@@ -5,7 +5,7 @@
  *   node scripts/compare-tokenizers.mjs DIRECTORY [--count 5000] [--seed 1] [--python python3]
  */
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -31,11 +31,26 @@ if os.path.exists(os.path.join(directory, "tokenizer.json")):
     from tokenizers import Tokenizer
     tokenizer = Tokenizer.from_file(os.path.join(directory, "tokenizer.json"))
     tokenizer.no_truncation(); tokenizer.no_padding()
+    encode = lambda text: tokenizer.encode(text).ids
+elif os.path.exists(os.path.join(directory, "tokenizer.model")):
+    # SentencePiece itself, text between added tokens by text; a beginning as transformers' LlamaTokenizer adds it
+    import re
+    from sentencepiece import SentencePieceProcessor
+    model = SentencePieceProcessor(os.path.join(directory, "tokenizer.model"))
+    config = json.load(open(os.path.join(directory, "tokenizer_config.json")))
+    added = {token["content"]: int(id) for id, token in config["added_tokens_decoder"].items()}
+    parts = re.compile("(" + "|".join(map(re.escape, added)) + ")")
+    def encode(text):
+        ids = [model.bos_id()] if config.get("add_bos_token", True) else []
+        for part in parts.split(text):
+            ids += [added[part]] if part in added else model.encode(part) if part else []
+        return ids
 else:
     from transformers import Qwen2Tokenizer
     tokenizer = Qwen2Tokenizer.from_pretrained(directory).backend_tokenizer
+    encode = lambda text: tokenizer.encode(text).ids
 texts = json.load(open(strings, encoding="utf-8"))
-json.dump([tokenizer.encode(text).ids for text in texts], open(ids, "w"))
+json.dump([encode(text) for text in texts], open(ids, "w"))
 `
 
 /** Ranges of code points: scripts, marks, white space of all kinds, controls, symbols, private use, unassigned. */
@@ -178,6 +193,19 @@ const PIECES = [
     '\u0e01\u0e33'
   ]
 ]
+
+/** Added tokens of the directory, with space of all kinds around them: some swallow it. */
+function addedTokens() {
+  const read = (name) =>
+    existsSync(join(directory, name)) ? JSON.parse(readFileSync(join(directory, name), 'utf8')) : {}
+  const tokens = [
+    ...(read('tokenizer.json').added_tokens ?? []),
+    ...Object.values(read('tokenizer_config.json').added_tokens_decoder ?? {})
+  ]
+  const texts = [...new Set(tokens.map(({ content }) => content))]
+  return texts.flatMap((text) => [text, `${text} `, ` ${text}\n`, `${text} \t\u00a0\u3000x`, text.slice(0, -1)])
+}
+PIECES.push(...addedTokens())
 
 const seed = BigInt(values.seed)
 let counter = 0n

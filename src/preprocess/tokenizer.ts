@@ -1,12 +1,14 @@
 /**
- * Text to token ids with Hugging Face's own Rust library, from tokenizer.json or from vocab.json and merges.txt. No
- * truncation, no padding; what the tokenizer itself adds (a post-processor in tokenizer.json) is added.
+ * Text to token ids with Hugging Face's own Rust library, from tokenizer.json, from vocab.json and merges.txt, or from
+ * tokenizer.model. No truncation, no padding; what the tokenizer itself adds (a post-processor in tokenizer.json) is added.
  */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { AddedToken, BPE, Tokenizer as RustTokenizer } from 'tokenizers'
+import { BPE, Tokenizer as RustTokenizer } from 'tokenizers'
 import { Vlm2VecError } from '../errors.js'
-import { readJsonObject, type Fields } from '../json-fields.js'
+import { readJsonObject } from '../json-fields.js'
+import { addTokens } from './added-tokens.js'
+import { sentencePieceTokenizer } from './sentencepiece.js'
 
 export class Tokenizer {
   private constructor(
@@ -22,9 +24,11 @@ export class Tokenizer {
     const merges = join(directory, 'merges.txt')
     if (existsSync(file)) return new Tokenizer(fromTokenizerJson(file), file)
     if (existsSync(vocab) && existsSync(merges)) return new Tokenizer(await fromVocabulary(directory), vocab)
+    const pieces = join(directory, 'tokenizer.model')
+    if (existsSync(pieces)) return new Tokenizer(await fromSentencePiece(directory, pieces), pieces)
     throw new Vlm2VecError(
       'E_MODEL',
-      `${directory}: no tokenizer. Expected tokenizer.json, or vocab.json and merges.txt; copy them from the base model.`
+      `${directory}: no tokenizer. Expected tokenizer.json, or vocab.json and merges.txt, or tokenizer.model; copy them from the base model.`
     )
   }
 
@@ -54,6 +58,13 @@ function fromTokenizerJson(file: string): RustTokenizer {
       cause
     })
   }
+}
+
+async function fromSentencePiece(directory: string, file: string): Promise<RustTokenizer> {
+  const stages = await sentencePieceTokenizer(file, await readJsonObject(join(directory, 'tokenizer_config.json')))
+  const tokenizer = RustTokenizer.fromString(JSON.stringify(stages))
+  await addTokens(tokenizer, directory)
+  return tokenizer
 }
 
 // ---- vocab.json and merges.txt ---------------------------------------------------------------------------------------
@@ -98,60 +109,6 @@ async function fromVocabulary(directory: string): Promise<RustTokenizer> {
       }
     )
   }
-  const added = await addedTokens(directory)
-  tokenizer.addAddedTokens(added.map(({ content, special, ...options }) => new AddedToken(content, special, options)))
-  for (const { content, id, file } of added) {
-    const got = tokenizer.tokenToId(content)
-    if (got !== id)
-      throw new Vlm2VecError(
-        'E_MODEL',
-        `${file}: the added token ${JSON.stringify(content)} should have id ${id}, but is given ${got}, the next free one. ` +
-          'Save the tokenizer as tokenizer.json.'
-      )
-  }
+  await addTokens(tokenizer, directory)
   return tokenizer
-}
-
-interface Added {
-  content: string
-  id: number
-  file: string
-  special: boolean
-  leftStrip: boolean
-  rightStrip: boolean
-  singleWord: boolean
-  normalized: boolean
-}
-
-/** `added_tokens_decoder` of tokenizer_config.json, else added_tokens.json, in order of ids. */
-async function addedTokens(directory: string): Promise<Added[]> {
-  const config = await readJsonObject(join(directory, 'tokenizer_config.json'))
-  const decoder = config?.nested('added_tokens_decoder')
-  const added = decoder ? fromDecoder(decoder) : await fromAddedTokensJson(join(directory, 'added_tokens.json'))
-  return added.sort((a, b) => a.id - b.id)
-}
-
-function fromDecoder(decoder: Fields): Added[] {
-  return decoder.keys().map((key) => {
-    const token = decoder.nested(key)!
-    const content = token.string('content')
-    if (content === undefined || content === '') throw token.error('content', 'the text of the token')
-    const special = token.boolean('special', false)
-    return {
-      content,
-      id: Number(key),
-      file: decoder.file,
-      special,
-      leftStrip: token.boolean('lstrip', false),
-      rightStrip: token.boolean('rstrip', false),
-      singleWord: token.boolean('single_word', false),
-      normalized: token.boolean('normalized', !special)
-    }
-  })
-}
-
-async function fromAddedTokensJson(file: string): Promise<Added[]> {
-  const tokens = await readJsonObject(file)
-  const plain = { file, special: true, leftStrip: false, rightStrip: false, singleWord: false, normalized: false }
-  return tokens ? tokens.keys().map((content) => ({ content, id: tokens.integer(content, { min: 0 }), ...plain })) : []
 }

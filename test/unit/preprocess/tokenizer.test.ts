@@ -26,6 +26,8 @@ interface TokenizerJson {
 const goldenJson = async (): Promise<TokenizerJson> =>
   JSON.parse(await readFile(join(golden, 'tokenizer.json'), 'utf8')) as TokenizerJson
 
+const json = await goldenJson()
+
 /** The golden tokenizer in the older files. */
 async function writeVocabulary(change: (added: TokenizerJson['added_tokens']) => unknown): Promise<void> {
   const { model, added_tokens } = await goldenJson()
@@ -129,6 +131,53 @@ describe('Tokenizer', () => {
       code: 'E_MODEL',
       message: expect.stringContaining('vocab.json')
     })
+  })
+
+  const template = (before: string[], after: string[]) => {
+    const special = (id: string): object => ({ SpecialToken: { id, type_id: 0 } })
+    const sequence = (id: string): object => ({ Sequence: { id, type_id: 0 } })
+    const single = [...before.map(special), sequence('A'), ...after.map(special)]
+    const token = (id: string) => [id, { id, ids: [idOf(id)], tokens: [id] }]
+    return {
+      type: 'TemplateProcessing',
+      single,
+      pair: [...single, sequence('B')],
+      special_tokens: Object.fromEntries([...before, ...after].map(token))
+    }
+  }
+  const idOf = (content: string): number => json.added_tokens.find((each) => each.content === content)!.id
+  const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: false, use_regex: false }
+  it.each([
+    ['TemplateProcessing', template(['<|im_start|>'], ['<|endoftext|>'])],
+    ['Sequence', { type: 'Sequence', processors: [byteLevel, template(['<|im_start|>'], ['<|endoftext|>'])] }]
+  ])('adds what a post-processor of the kind %s adds', async (_, post_processor) => {
+    await writeFile(join(directory, 'tokenizer.json'), JSON.stringify({ ...json, post_processor }))
+    const { text, ids } = vectors[4]!
+    expect(await idsOf(await Tokenizer.load(directory), text)).toEqual([
+      idOf('<|im_start|>'),
+      ...ids,
+      idOf('<|endoftext|>')
+    ])
+  })
+
+  it('lets a special token swallow the space behind it where it says so', async () => {
+    const added_tokens = json.added_tokens.map((each) => ({ ...each, rstrip: each.content === '<|im_end|>' }))
+    await writeFile(join(directory, 'tokenizer.json'), JSON.stringify({ ...json, added_tokens }))
+    const tokenizer = await Tokenizer.load(directory)
+    expect(await idsOf(tokenizer, 'a<|im_end|> \n\u3000b')).toEqual(await idsOf(tokenizer, 'a<|im_end|>b'))
+    expect(await idsOf(tokenizer, 'a<|im_start|> b')).not.toEqual(await idsOf(tokenizer, 'a<|im_start|>b'))
+  })
+
+  it.skipIf(!data)("gives Phi-3.5-V's ids (VLM2VEC_TEST_DATA)", async () => {
+    const tokenizer = await Tokenizer.load(join(data!, 'reference/data/phi35v_vlm2vec'))
+    const published: [string, number[]][] = [
+      ['', [1]],
+      ['A cat and a dog', [1, 319, 6635, 322, 263, 11203]],
+      ['<|user|>\nHi<|end|>\n<|assistant|>\n', [1, 32010, 29871, 13, 18567, 32007, 29871, 13, 32001]],
+      ['日本語🙂', [1, 29871, 30325, 30346, 30968, 243, 162, 156, 133]],
+      ['  two  spaces\n\n', [1, 259, 1023, 29871, 8162, 13, 13]]
+    ]
+    for (const [text, ids] of published) expect([text, await idsOf(tokenizer, text)]).toEqual([text, ids])
   })
 
   it.skipIf(!data)("gives Qwen's published ids (VLM2VEC_TEST_DATA)", async () => {
