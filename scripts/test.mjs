@@ -11,9 +11,10 @@ import { fileURLToPath } from 'node:url'
 import { setup } from './setup.mjs'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
-/** The native tests, and those of the CUDA kernels emulated on the CPU (test/native/emulation). */
+/** The native tests, those of bf16 products emulated, and those of the CUDA kernels emulated (test/native/emulation). */
 const NATIVE_RUNNERS = [
   { name: 'vlm2vec_test', args: [] },
+  ...(process.arch === 'x64' ? [{ name: 'vlm2vec_test_bf16', args: [] }] : []),
   ...(process.platform === 'linux' ? [{ name: 'vlm2vec_test_emulated', args: ['--filter', '[cuda]'] }] : [])
 ]
 

@@ -6,7 +6,11 @@ Isa detect_isa() {
 #if defined(VLM2VEC_X86)
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
       __builtin_cpu_supports("avx512dq"))
+#if defined(VLM2VEC_EMULATE_BF16)
+    return Isa::Avx512Bf16;
+#else
     return __builtin_cpu_supports("avx512bf16") ? Isa::Avx512Bf16 : Isa::Avx512;
+#endif
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return Isa::Avx2;
 #endif
   return Isa::Portable;

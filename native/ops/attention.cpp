@@ -21,7 +21,9 @@ namespace {
 // Keys and values are packed for this many bytes' worth of pairs at a time.
 constexpr size_t kPackedBytes = size_t(64) << 20;
 
-const AttentionKernels& kernels(const Device& device) { return VLM2VEC_KERNELS(device.isa(), attention_kernels); }
+const AttentionForwardKernels& forward_kernels(const Device& device) {
+  return VLM2VEC_KERNELS(device.isa(), attention_forward_kernels);
+}
 
 // x (T, heads, HS), of q's type, rows possibly strided.
 void check_heads(const char* op, const char* name, Tensor x, Tensor q, int64_t heads) {
@@ -82,11 +84,11 @@ std::vector<AttentionPair> pairs_of(Tensor starts, int64_t NKV) {
 
 // One wave: pairs [0, count), whose keys and values are packed at once.
 void forward_wave(AttentionProblem problem, AttentionPair* pairs, int64_t count, Device& device) {
-  const AttentionKernels& kernel = kernels(device);
-  int64_t floats = problem.threads * kernel.forward_floats(problem.HS);
+  const AttentionForwardKernels& kernel = forward_kernels(device);
+  int64_t floats = problem.threads * kernel.scratch_floats(problem.HS);
   for (int64_t i = 0; i < count; ++i) floats += kernel.packed_floats(pairs[i].length, problem.HS);
   problem.scratch = static_cast<float*>(device.state<Workspace>().reserve(size_t(floats) * sizeof(float)));
-  float* packed = problem.scratch + problem.threads * kernel.forward_floats(problem.HS);
+  float* packed = problem.scratch + problem.threads * kernel.scratch_floats(problem.HS);
   std::vector<AttentionBlock> blocks;
   for (int64_t i = 0; i < count; ++i) {
     pairs[i].packed = packed;
@@ -109,7 +111,7 @@ void attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v, Ten
   std::vector<AttentionPair> pairs = pairs_of(starts, k.shape[1]);
   AttentionProblem problem = problem_of(q, k, v, out, lse, sizes);
   problem.threads = threads_for(*q.device, work_of(problem, pairs));
-  const AttentionKernels& kernel = kernels(*q.device);
+  const AttentionForwardKernels& kernel = forward_kernels(*q.device);
   for (size_t first = 0, last; first < pairs.size(); first = last) {
     size_t bytes = 0;
     for (last = first; last < pairs.size() && (last == first || bytes < kPackedBytes); ++last)
@@ -134,8 +136,8 @@ void attention_backward(Tensor dq, Tensor dk, Tensor dv, Tensor dout, Tensor q, 
   problem.dq = rows_of(dq), problem.dk = rows_of(dk), problem.dv = rows_of(dv), problem.dout = rows_of(dout);
   problem.pairs = pairs.data(), problem.pair_count = int64_t(pairs.size());
   problem.threads = threads_for(*q.device, 3 * work_of(problem, pairs));
-  const AttentionKernels& kernel = kernels(*q.device);
-  const int64_t floats = problem.threads * kernel.backward_floats(pairs[0].length, HS);
+  const AttentionBackwardKernels& kernel = VLM2VEC_KERNELS(q.device->isa(), attention_backward_kernels);
+  const int64_t floats = problem.threads * kernel.scratch_floats(pairs[0].length, HS);
   problem.scratch = static_cast<float*>(q.device->state<Workspace>().reserve(size_t(floats) * sizeof(float)));
   kernel.backward(problem);
 }

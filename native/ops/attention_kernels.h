@@ -1,4 +1,5 @@
-// CPU kernels of attention. Computing is f32; bf16 is widened while packing. The query heads of a group are stacked as
+// CPU kernels of attention. f32 is multiplied as f32; bf16 by bf16 products where the machine has them, and elsewhere
+// widened while packing. Sums and softmax are f32. The query heads of a group are stacked as
 // rows (row = token * group + head), so that one packed copy of keys and values serves them all.
 #pragma once
 #include <cstdint>
@@ -36,20 +37,24 @@ struct AttentionProblem {
   const AttentionPair* pairs;
   const AttentionBlock* blocks;
   int64_t pair_count, block_count;
-  float* scratch;  // threads * forward_floats or backward_floats
+  float* scratch;  // threads * scratch_floats
 };
 
 constexpr int64_t kAttentionQueryRows = 96;
 
-struct AttentionKernels {
+struct AttentionForwardKernels {
   int64_t (*packed_floats)(int64_t length, int64_t HS);
-  int64_t (*forward_floats)(int64_t HS);
-  int64_t (*backward_floats)(int64_t longest, int64_t HS);
+  int64_t (*scratch_floats)(int64_t HS);  // of a thread
   void (*pack)(const AttentionProblem& problem);
   void (*forward)(const AttentionProblem& problem);
+};
+
+struct AttentionBackwardKernels {
+  int64_t (*scratch_floats)(int64_t longest, int64_t HS);  // of a thread
   void (*backward)(const AttentionProblem& problem);
 };
 
-VLM2VEC_DECLARE_KERNELS(AttentionKernels, attention_kernels)
+VLM2VEC_DECLARE_KERNELS(AttentionForwardKernels, attention_forward_kernels)
+VLM2VEC_DECLARE_KERNELS(AttentionBackwardKernels, attention_backward_kernels)
 
 }  // namespace vlm2vec

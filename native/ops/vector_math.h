@@ -13,8 +13,13 @@
 #pragma once
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #include "core/dtype.h"
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
 
 #ifndef VLM2VEC_ISA
 #define VLM2VEC_ISA portable
@@ -42,12 +47,20 @@ static inline Floats splat(float x) { return Floats{} + x; }
 // ---------------------------------------------------------------------------------------------------------------------
 // Memory. n: how many lanes exist.
 
+#if defined(__AVX512F__)
+static inline __mmask16 lane_mask(int n) { return __mmask16((1u << n) - 1); }
+#endif
+
 static inline Floats load(const float* from, int n) {
   Floats x = {};
   if (n == kLanes)
     std::memcpy(&x, from, sizeof x);
   else
+#if defined(__AVX512F__)
+    x = _mm512_maskz_loadu_ps(lane_mask(n), from);
+#else
     std::memcpy(&x, from, size_t(n) * sizeof(float));
+#endif
   return x;
 }
 
@@ -56,7 +69,11 @@ static inline Floats load(const bf16* from, int n) {
   if (n == kLanes)
     std::memcpy(&x, from, sizeof x);
   else
+#if defined(__AVX512F__)
+    x = (Halves)_mm256_maskz_loadu_epi16(lane_mask(n), from);
+#else
     std::memcpy(&x, from, size_t(n) * sizeof(bf16));
+#endif
   return (Floats)(__builtin_convertvector(x, Words) << 16);
 }
 
@@ -64,52 +81,93 @@ static inline void store(float* to, Floats x, int n) {
   if (n == kLanes)
     std::memcpy(to, &x, sizeof x);
   else
+#if defined(__AVX512F__)
+    _mm512_mask_storeu_ps(to, lane_mask(n), x);
+#else
     std::memcpy(to, &x, size_t(n) * sizeof(float));
+#endif
 }
 
-// Rounds to nearest even; NaN stays NaN (core/dtype.h).
-static inline void store(bf16* to, Floats x, int n) {
+// The bits of x rounded to bf16, in the upper half of each word: to nearest even; NaN stays NaN (core/dtype.h).
+static inline Words rounded_to_bf16(Floats x) {
   const Words bits = (Words)x;
-  const Words rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-  const Words wide = (bits & 0x7fffffffu) > 0x7f800000u ? (bits >> 16) | 0x40u : rounded;
-  const Halves y = __builtin_convertvector(wide, Halves);
+  const Words rounded = bits + 0x7fffu + ((bits >> 16) & 1u);
+  return ((bits & 0x7fffffffu) > 0x7f800000u ? bits | 0x400000u : rounded) & 0xffff0000u;
+}
+
+static inline void store(bf16* to, Floats x, int n) {
+  const Halves y = __builtin_convertvector(rounded_to_bf16(x) >> 16, Halves);
   if (n == kLanes)
     std::memcpy(to, &y, sizeof y);
   else
+#if defined(__AVX512F__)
+    _mm256_mask_storeu_epi16(to, lane_mask(n), (__m256i)y);
+#else
     std::memcpy(to, &y, size_t(n) * sizeof(bf16));
+#endif
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Arithmetic
 
-// The sum of all lanes, in a fixed order.
+// b where either is NaN. (maskz: GCC 12 warns of its own header's plain forms.)
+static inline Floats max(Floats a, Floats b) {
+#if defined(__AVX512F__)
+  return _mm512_maskz_max_ps(0xffff, a, b);
+#else
+  return a > b ? a : b;
+#endif
+}
+static inline Floats min(Floats a, Floats b) {
+#if defined(__AVX512F__)
+  return _mm512_maskz_min_ps(0xffff, a, b);
+#else
+  return a < b ? a : b;
+#endif
+}
+
+// Lane i becomes lane i ^ step.
+template <int step, size_t... lane>
+static inline Floats swap_lanes(Floats x, std::index_sequence<lane...>) {
+  return __builtin_shufflevector(x, x, (lane ^ step)...);
+}
+
+// Halves are joined until one lane is left; a fixed order.
+template <int step = kLanes / 2, typename Join>
+static inline float reduce(Floats x, const Join& join) {
+  x = join(x, swap_lanes<step>(x, std::make_index_sequence<kLanes>()));
+  if constexpr (step > 1)
+    return reduce<step / 2>(x, join);
+  else
+    return x[0];
+}
+
 static inline float sum(Floats x) {
-  float lane[kLanes];
-  std::memcpy(lane, &x, sizeof x);
-  for (int step = kLanes / 2; step > 0; step /= 2)
-    for (int i = 0; i < step; ++i) lane[i] += lane[i + step];
-  return lane[0];
+  return reduce(x, [](Floats a, Floats b) { return a + b; });
 }
+static inline float largest(Floats x) { return reduce(x, max); }
 
-static inline float largest(Floats x) {
-  float lane[kLanes];
-  std::memcpy(lane, &x, sizeof x);
-  for (int step = kLanes / 2; step > 0; step /= 2)
-    for (int i = 0; i < step; ++i) lane[i] = lane[i] > lane[i + step] ? lane[i] : lane[i + step];
-  return lane[0];
-}
-
-static inline Floats max(Floats a, Floats b) { return a > b ? a : b; }
 static inline Floats absolute(Floats x) { return (Floats)((Words)x & 0x7fffffffu); }
 static inline Floats with_sign_of(Floats magnitude, Floats sign) {
   return (Floats)((Words)magnitude | ((Words)sign & 0x80000000u));
 }
 
+constexpr float kRounder = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+
+// p 2^n, where `shifted` is n + kRounder: n may leave the range of exponents, which makes 0, a denormal or infinity.
+static inline Floats scale_by_power(Floats p, Floats shifted) {
+#if defined(__AVX512F__)
+  return _mm512_maskz_scalef_ps(0xffff, p, shifted - kRounder);
+#else
+  // as two factors: n reaches 128 and, for denormal results, -151
+  const Ints exponent = (Ints)shifted - 0x4b400000, half = exponent >> 1;
+  return p * (Floats)((half + 127) << 23) * (Floats)((exponent - half + 127) << 23);
+#endif
+}
+
 // e^x within 2 ulp: x = n log 2 + r, |r| <= log(2)/2. Overflows to infinity, underflows gradually; exp(NaN) is NaN.
 static inline Floats exp(Floats x) {
-  x = x > 89.0f ? splat(89.0f) : x;
-  x = x < -105.0f ? splat(-105.0f) : x;
-  constexpr float kRounder = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+  x = max(splat(-105.0f), min(splat(89.0f), x));
   const Floats shifted = x * 1.44269504f + kRounder;
   const Floats n = shifted - kRounder;
   const Floats r = (x - n * 0.693359375f) - n * -2.12194440e-4f;  // log 2 in two parts, the first with spare low bits
@@ -118,9 +176,20 @@ static inline Floats exp(Floats x) {
   p = p * r + 1.66665182e-1f;
   p = p * r + 5.00000000e-1f;
   p = p * r * r + r + 1.0f;
-  // 2^n as two factors: n reaches 128 and, for denormal results, -151
-  const Ints exponent = (Ints)shifted - 0x4b400000, half = exponent >> 1;
-  return p * (Floats)((half + 127) << 23) * (Floats)((exponent - half + 127) << 23);
+  return scale_by_power(p, shifted);
+}
+
+// 2^x with a relative error of 1e-7, for softmax, whose x are rounded already. 2^-inf is 0, 2^NaN is NaN.
+static inline Floats exp2(Floats x) {
+  x = max(splat(-150.0f), min(splat(128.0f), x));
+  const Floats shifted = x + kRounder;
+  const Floats r = x - (shifted - kRounder);
+  Floats p = r * 1.3264727e-3f + 9.6715130e-3f;
+  p = p * r + 5.5507336e-2f;
+  p = p * r + 2.4022242e-1f;
+  p = p * r + 6.9314700e-1f;
+  p = p * r + 1.0f;
+  return scale_by_power(p, shifted);
 }
 
 static inline Floats sigmoid(Floats x) { return 1.0f / (1.0f + exp(-x)); }

@@ -35,7 +35,12 @@ std::vector<Layout> layouts() {
           // rows that may be read 16 bytes at a time
           {4, 2, 128, true, {0, 70, 131}, 0},
           {2, 1, 80, false, {0, 63, 128}, 8},
-          {2, 2, 256, true, {0, 45, 77}, 0}};
+          {2, 2, 256, true, {0, 45, 77}, 0},
+          // many short sequences, and the head sizes of the models
+          {4, 4, 64, false, {0, 1, 2, 4, 7, 12, 25, 49, 50, 66, 99}, 0},
+          {7, 1, 64, true, {0, 1, 3, 18, 29, 61}},
+          {3, 1, 96, true, {0, 97, 290}},
+          {2, 2, 80, false, {0, 209, 386}, 0}};
 }
 
 struct Inputs {

@@ -51,6 +51,15 @@ const Cases cases(
                   "e^-inf = ", apply(portable::exp, -inf));
            expect(std::isnan(apply(portable::exp, NAN)), "e^NaN = ", apply(portable::exp, NAN));
          }},
+        {"exp2 is within 3 units of the last place, exact at 0, and keeps to its limits",
+         [] {
+           expect_ulps("exp2 on [-126, 127.9]", largest_ulps(portable::exp2, std::exp2, -126, 127.9f), 3);
+           expect_ulps("exp2 on [-1, 1]", largest_ulps(portable::exp2, std::exp2, -1, 1), 3);
+           expect_ulps("exp2 on [-148.9, -126], denormal", largest_ulps(portable::exp2, std::exp2, -148.9f, -126), 3);
+           expect(apply(portable::exp2, 0) == 1 && apply(portable::exp2, INFINITY) == INFINITY &&
+                      apply(portable::exp2, -INFINITY) == 0 && std::isnan(apply(portable::exp2, NAN)),
+                  "exp2 at its limits");
+         }},
         {"tanh is within 3 units of the last place",
          [] {
            expect_ulps("tanh on [-12, 12]", largest_ulps(portable::tanh, std::tanh, -12, 12), 3);
