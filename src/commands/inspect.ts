@@ -1,5 +1,4 @@
 /** `inspect`: what a model directory is; with `--input`, what items become on their way into the model. */
-import { readPreset } from '../model/preset.js'
 import { findModel, type ModelFiles } from '../model/directory.js'
 import { readAdapterConfig } from '../model/adapter.js'
 import { defineCommand, type CommandContext } from '../command.js'
@@ -145,13 +144,12 @@ function itemText({ id, prepared }: Shown): string {
 
 /** Sizes, files, and where each setting of input preparation comes from. */
 async function describeModel(files: ModelFiles, { config, settings, tokenizer }: Processor) {
-  const { sources, ...values } = settings
-  const remembered = await readPreset(files.adapter?.directory ?? files.directory)
+  const { sources, preset, ...values } = settings
   return {
     directory: files.directory,
     family: config.family,
-    preset: remembered ? 'remembered' : 'plain',
-    preset_reason: remembered ? 'the directory holds vlm2vec.json' : 'the directory holds no vlm2vec.json',
+    preset: preset.name,
+    preset_reason: preset.reason,
     weights: files.weights,
     tokenizer: tokenizer.file,
     text: config.text,

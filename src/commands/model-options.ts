@@ -1,7 +1,8 @@
 /** Options of commands that load a model and prepare items for it. */
 import type { CommandContext } from '../command.js'
 import type { Embedder } from '../index.js'
-import { integer, modelPath, nullable, oneOf, option, path, required, string, type Values } from '../options.js'
+import { modelPath, nullable, oneOf, option, path, required, type Values } from '../options.js'
+import { preparationOf, preparationOptions, promptStyle } from '../prompt-options.js'
 
 export const modelOptions = {
   model: required(modelPath, 'directory in Hugging Face layout, or hub id (owner/name[@revision])'),
@@ -10,27 +11,10 @@ export const modelOptions = {
   quantize: option(oneOf('none', 'int8', 'nf4'), 'none', 'hold linear layers in 8 or 4 bits a number')
 }
 
-/** How an item becomes the model's input. Null: what the model directory says. */
+/** How an item becomes the model's input. */
 export const promptOptions = {
-  prompt: option(
-    oneOf('auto', 'raw', 'vlm2vec', 'chat'),
-    'auto',
-    "how prompts are put together; auto: the model's own, else raw"
-  ),
-  positions: option(
-    oneOf('auto', 'mrope', 'sequential'),
-    'auto',
-    'how picture tokens without <|vision_start|> are placed'
-  ),
-  instruction: option(nullable(string), null, 'for items that have none of their own'),
-  min_pixels: option(nullable(integer(1)), null, "smaller pictures are enlarged to this; default: the model's"),
-  max_pixels: option(nullable(integer(1)), null, "larger pictures are reduced to this; default: the model's"),
-  pixel_limit: option(
-    nullable(integer(1)),
-    null,
-    'pictures with more pixels than this are refused; default: 256 million'
-  ),
-  max_length: option(nullable(integer(1)), null, 'longest item in tokens; default: what the model takes'),
+  prompt: promptStyle,
+  ...preparationOptions,
   image_root: option(
     nullable(path),
     null,
@@ -41,18 +25,7 @@ export const promptOptions = {
 export type PromptValues = Values<typeof promptOptions>
 
 /** The same for `Processor.load` and `Embedder.load`. */
-export function preparation(options: PromptValues) {
-  const { prompt, positions, instruction, min_pixels, max_pixels, pixel_limit, max_length } = options
-  return {
-    prompt: prompt === 'auto' ? undefined : prompt,
-    positions,
-    instruction: instruction ?? undefined,
-    minPixels: min_pixels ?? undefined,
-    maxPixels: max_pixels ?? undefined,
-    pixelLimit: pixel_limit ?? undefined,
-    maxLength: max_length ?? undefined
-  }
-}
+export const preparation = (options: PromptValues) => preparationOf(options, options.prompt)
 
 export type LoadValues = Values<typeof modelOptions> & PromptValues & { device: string; threads: number }
 

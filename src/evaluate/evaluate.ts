@@ -8,6 +8,7 @@ import { silent, type Log } from '../log.js'
 import { findModel } from '../model/directory.js'
 import { Embedder } from '../model/embedder.js'
 import type { DeviceOptions } from '../native.js'
+import { preparationOf } from '../prompt-options.js'
 import { embedTask } from './embed-task.js'
 import { fingerprintOf } from './fingerprint.js'
 import { loadTask } from './load-task.js'
@@ -94,14 +95,9 @@ function loadEmbedder(options: EvaluateOptions, device: DeviceOptions): Promise<
     adapter: options.adapter,
     dtype: options.dtype,
     quantize: options.quantize,
-    positions: options.positions,
     dimension: options.dimension,
     batchTokens: options.batch_tokens,
-    prompt: options.prompt === 'auto' ? undefined : options.prompt,
-    instruction: options.instruction ?? undefined,
-    minPixels: options.min_pixels ?? undefined,
-    maxPixels: options.max_pixels ?? undefined,
-    maxLength: options.max_length ?? undefined
+    ...preparationOf(options, options.prompt)
   })
 }
 

@@ -14,6 +14,7 @@ import {
   type Given,
   type Values
 } from '../options.js'
+import { preparationOptions, promptStyle } from '../prompt-options.js'
 import { taskOptions } from './task.js'
 
 export const evaluateOptions = {
@@ -26,16 +27,8 @@ export const evaluateOptions = {
   definitions: option(tables(taskOptions), [], 'the tasks; in a config file simply `tasks:`'),
   dtype: option(oneOf('f32', 'bf16'), 'f32', 'number type of computing'),
   quantize: option(oneOf('none', 'int8', 'nf4'), 'none', 'hold linear layers in 8 or 4 bits a number'),
-  prompt: option(
-    oneOf('auto', 'raw', 'vlm2vec', 'chat'),
-    'auto',
-    "how prompts are put together; auto: the model's own, else raw"
-  ),
-  positions: option(oneOf('auto', 'mrope', 'sequential'), 'auto', 'how picture tokens are placed'),
-  instruction: option(nullable(string), null, 'of items that have none'),
-  min_pixels: option(nullable(integer(1)), null, "pictures are enlarged to this; default: the model's"),
-  max_pixels: option(nullable(integer(1)), null, "pictures are reduced to this; default: the model's"),
-  max_length: option(nullable(integer(1)), null, "longest item in tokens; default: the model's"),
+  prompt: promptStyle,
+  ...preparationOptions,
   dimension: option(nullable(integer(1)), null, 'keep the first N numbers of each vector and normalise again'),
   batch_tokens: option(integer(1), 4096, 'tokens that are computed with at a time: speed and memory, never the result')
 }

@@ -4,15 +4,22 @@ import { packBatch } from '../preprocess/batch.js'
 import { distinctItems, spreadRows } from '../preprocess/distinct.js'
 import type { PreparedItem } from '../preprocess/prepared.js'
 import { computeBatches } from './pipeline.js'
+import { BY_ADDON, isByAddon, pool, type Pooled } from './pooling.js'
 
 export const DEFAULT_BATCH_TOKENS = 4096
 
 /** The vectors of one batch: (items, hidden size), rows in order. Equal items are computed with once. */
-export async function embedBatch(model: NativeModel, items: readonly PreparedItem[]): Promise<Float32Array> {
+export async function embedBatch(
+  model: NativeModel,
+  items: readonly PreparedItem[],
+  pooled: Pooled = BY_ADDON
+): Promise<Float32Array> {
   if (items.length === 0) return new Float32Array(0)
   const distinct = distinctItems(items)
-  const { embeddings } = await model.embed(packBatch(distinct.items))
-  return spreadRows(embeddings, distinct)
+  const batch = packBatch(distinct.items)
+  const byAddon = isByAddon(pooled)
+  const result = await model.embed(batch, byAddon ? undefined : { lastHidden: true })
+  return spreadRows(byAddon ? result.embeddings : pool(result.lastHidden!, batch.seqStarts, pooled), distinct)
 }
 
 /** Batches of up to this many tokens, or items; speed and memory, never the result. */

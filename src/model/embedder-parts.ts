@@ -13,7 +13,7 @@ import type { HubRun } from './hub/snapshot.js'
 import { treeOf } from './module-tree.js'
 import { readPreset } from './preset.js'
 
-export interface EmbedderOptions extends Omit<ProcessorOptions, 'adapterDirectory'> {
+export interface EmbedderOptions extends Omit<ProcessorOptions, 'adapterDirectory' | 'pictureCache'> {
   /** 'auto', 'cpu', 'cuda' or 'cuda:N' */
   device?: string
   /** CPU threads; 0: one a core */
@@ -75,9 +75,9 @@ export async function loadParts(directoryOrId: string, options: EmbedderOptions)
 }
 
 function processorOptions(options: EmbedderOptions, { adapter }: ModelFiles): ProcessorOptions {
-  const { prompt, positions, minPixels, maxPixels, maxLength, pixelLimit, instruction } = options
-  const given = { prompt, positions, minPixels, maxPixels, maxLength, pixelLimit, instruction }
-  return { ...given, adapterDirectory: adapter?.directory }
+  const { device, threads, dtype, quantize, adapter: _, dimension, batchTokens, ...rest } = options
+  const { imageRoot, signal, log, ...preparation } = rest
+  return { ...preparation, adapterDirectory: adapter?.directory }
 }
 
 async function rememberedDimension({ directory, adapter }: ModelFiles): Promise<number | undefined> {

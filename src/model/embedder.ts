@@ -9,9 +9,10 @@ import { DEFAULT_BATCH_TOKENS, embedBatch, limitOf } from './compute.js'
 import type { ModelFiles } from './directory.js'
 import { loadParts, type EmbedderOptions, type EmbedderParts } from './embedder-parts.js'
 import { computeBatches, mapOrdered, PREPARED_AHEAD } from './pipeline.js'
+import { isByAddon, pool, truncated } from './pooling.js'
 
 export interface Vectors {
-  /** row-major (count, dimension) unit vectors */
+  /** row-major (count, dimension) vectors, of length 1 unless the model says otherwise */
   data: Float32Array
   count: number
   dimension: number
@@ -122,8 +123,11 @@ export class Embedder implements AsyncDisposable {
   /** One prepared item, also with the output of the last layer (T, hidden) after its norm. */
   async embedPrepared(prepared: PreparedItem): Promise<Required<EmbedResult>> {
     this.#requireOpen()
-    const result = await this.#model.embed(packBatch([prepared]), { lastHidden: true })
-    return { embeddings: this.#truncated(result.embeddings), lastHidden: result.lastHidden! }
+    const batch = packBatch([prepared])
+    const { settings } = this.processor
+    const { embeddings, lastHidden } = await this.#model.embed(batch, { lastHidden: true })
+    const vector = isByAddon(settings) ? embeddings : pool(lastHidden!, batch.seqStarts, settings)
+    return { embeddings: this.#truncated(vector), lastHidden: lastHidden! }
   }
 
   /** Bytes that the model takes, by kind. */
@@ -153,7 +157,7 @@ export class Embedder implements AsyncDisposable {
     requireRunning(signal)
     this.#requireOpen()
     const prepared = batch.flatMap((each) => each.prepared ?? [])
-    const rows = await embedBatch(this.#model, prepared)
+    const rows = await embedBatch(this.#model, prepared, this.processor.settings)
     const width = this.processor.config.text.hiddenSize
     let row = 0
     return batch.map(({ index, id, error }) => {
@@ -163,7 +167,8 @@ export class Embedder implements AsyncDisposable {
   }
 
   #truncated(vector: Float32Array): Float32Array {
-    return vector.length === this.dimension ? vector : truncated(vector, this.dimension)
+    if (vector.length === this.dimension) return vector
+    return this.processor.settings.normalize ? truncated(vector, this.dimension) : vector.slice(0, this.dimension)
   }
 
   #requireOpen(): void {
@@ -176,13 +181,6 @@ interface Attempt {
   id?: string | undefined
   prepared?: PreparedItem
   error?: Vlm2VecError
-}
-
-/** The first numbers of a vector, normalised again (in double precision). */
-export function truncated(vector: Float32Array, dimension: number): Float32Array {
-  const kept = vector.slice(0, dimension)
-  const norm = Math.sqrt(kept.reduce((sum, value) => sum + value * value, 0))
-  return norm > 0 ? kept.map((value) => value / norm) : kept
 }
 
 /** Errors that are about one item, so that others can still be embedded. */

@@ -18,15 +18,16 @@ export async function copyModelFiles(from: string, to: string): Promise<void> {
   }
 }
 
-/** What a model must be given its inputs by. Sizes only where they are not those of the base's own files. */
-export function presetOf({ prompt, positions, instruction, maxLength, image, sources }: ProcessorSettings): Preset {
-  const wasSaid = (source: string): boolean => source === 'option' || source.endsWith(PRESET_FILE)
+/** What a model must be given its inputs by. Only what is not so by the base's own files or by default. */
+export function presetOf({ image, sources, preset, ...settings }: ProcessorSettings): Preset {
+  const said = (source: string): boolean =>
+    source === 'option' || source.endsWith(PRESET_FILE) || source.startsWith('preset ')
+  const values: Preset = { ...settings, ...image } as Omit<ProcessorSettings, 'preset'> & typeof image
+  const keys = (Object.keys(sources) as (keyof typeof sources)[]).filter((key) => said(sources[key]))
   return {
-    prompt,
-    positions,
-    ...(instruction !== undefined && { instruction }),
-    ...(wasSaid(sources.minPixels) && { minPixels: image.minPixels }),
-    ...(wasSaid(sources.maxPixels) && { maxPixels: image.maxPixels }),
-    ...(wasSaid(sources.maxLength) && { maxLength })
+    ...(preset.name !== 'plain' && { preset: preset.name }),
+    prompt: settings.prompt,
+    positions: settings.positions,
+    ...(Object.fromEntries(keys.map((key) => [key, values[key]])) as Preset)
   }
 }

@@ -66,6 +66,9 @@ export class Processor {
         style: this.settings.prompt,
         placeholders: this.placeholders,
         instruction: this.settings.instruction,
+        suffix: this.settings.suffix,
+        instructionEnd: this.settings.instructionEnd,
+        emptyText: this.settings.emptyText,
         chatTemplate: this.chatTemplate
       },
       label

@@ -26,8 +26,12 @@ export interface PromptOptions {
   placeholders: Placeholders
   /** of items that have none of their own */
   instruction?: string | undefined
-  /** for the style `chat` */
+  /** put at the end */
+  suffix?: string | undefined
+  /** for the style `chat`, and see Preset */
   chatTemplate?: ChatTemplate | undefined
+  instructionEnd?: string | undefined
+  emptyText?: string | undefined
 }
 
 /** E_DATA, naming `where`: nothing to embed, or not as many placeholders as pictures. */
@@ -35,7 +39,8 @@ export function assemblePrompt(item: Item, options: PromptOptions, where: string
   const images = item.images?.length ?? 0
   const videos = item.videos?.length ?? 0
   const instruction = item.instruction ?? options.instruction ?? ''
-  if (!item.text && !instruction && images + videos === 0)
+  // an instruction that is not the item's own says nothing about it
+  if (!item.text && !(item.instruction ?? (options.style !== 'chat' && options.instruction)) && images + videos === 0)
     throw new Vlm2VecError('E_DATA', `${where}: nothing to embed. Give the item a "text", "images" or "videos".`)
 
   const numbered = replaceNumbered(
@@ -43,10 +48,8 @@ export function assemblePrompt(item: Item, options: PromptOptions, where: string
     { images, image: options.placeholders.image },
     where
   )
-  const prompt =
-    options.style === 'chat'
-      ? chat(numbered, { images, videos }, options)
-      : joined(numbered, { images, videos }, options)
+  const write = options.style === 'chat' ? chat : joined
+  const prompt = write(numbered, { images, videos }, options) + (options.suffix ?? '')
   checkCount(prompt, { images, videos }, { placeholders: options.placeholders, where })
   return { text: prompt, imageOrder: numbered.order ?? Array.from({ length: images }, (_, index) => index) }
 }
@@ -94,19 +97,18 @@ function joined({ instruction, text }: Pieces, { images, videos }: Counts, { pla
   return prompt
 }
 
-function chat(
-  { instruction, text }: Pieces,
-  { images, videos }: Counts,
-  { chatTemplate, placeholders }: PromptOptions
-): string {
+function chat({ instruction, text }: Pieces, { images, videos }: Counts, options: PromptOptions): string {
+  const { chatTemplate, placeholders, instructionEnd = '', emptyText = '' } = options
   const typed = instruction + text
+  const system = instructionEnd ? instruction.trim().replace(/[^\p{P}]$/u, `$&${instructionEnd}`) : instruction
   const content = [
     ...Array.from({ length: typed.includes(placeholders.video) ? 0 : videos }, () => ({ type: 'video' as const })),
     ...Array.from({ length: typed.includes(placeholders.image) ? 0 : images }, () => ({ type: 'image' as const })),
     ...(text ? [{ type: 'text' as const, text }] : [])
   ]
+  if (content.length === 0 && emptyText) content.push({ type: 'text', text: emptyText })
   return chatTemplate!.render([
-    ...(instruction ? [{ role: 'system', content: [{ type: 'text' as const, text: instruction }] }] : []),
+    ...(system ? [{ role: 'system', content: [{ type: 'text' as const, text: system }] }] : []),
     { role: 'user', content }
   ])
 }

@@ -1,23 +1,36 @@
-/** How a model directory's inputs are prepared: what options, the directory's own memory and its Hugging Face files say. */
+/**
+ * How a model's inputs are prepared and its vectors pooled: what options, the directory's own memory, its
+ * sentence-transformers files, the preset and its Hugging Face files say, in this order.
+ */
 import { Vlm2VecError } from '../errors.js'
 import type { ModelConfig } from '../model/config.js'
-import { readPreset, PRESET_FILE, type PositionRule, type Preset, type PromptStyle } from '../model/preset.js'
+import {
+  PRESET_FILE,
+  readPreset,
+  type FirstSize,
+  type Pooling,
+  type PositionRule,
+  type Preset,
+  type PresetName,
+  type PromptStyle
+} from '../model/preset.js'
+import { framesLikePictures, presetValues } from '../model/presets.js'
+import { recognise, type Recognised } from '../model/recognise.js'
 import { DEFAULT_PIXEL_LIMIT } from './image.js'
 import { readImageSettings, type ImageSettings, type Triple } from './image-settings.js'
 
-export interface ProcessorOptions {
-  prompt?: PromptStyle | undefined
+/** What options, directories and presets may say. */
+type Sayable = Omit<Preset, 'preset' | 'dimension'>
+type Key = keyof Sayable
+
+/** Absent: see `resolveSettings`. */
+export type ProcessorOptions = { [K in Key as K extends 'positions' ? never : K]?: Sayable[K] | undefined } & {
+  /** auto (the default): by what the directory holds */
+  preset?: 'auto' | PresetName | undefined
   /** auto (the default): what the directory says, else sequential with the prompt vlm2vec and mrope otherwise */
   positions?: 'auto' | PositionRule | undefined
-  /** pixels of a picture after resizing */
-  minPixels?: number | undefined
-  maxPixels?: number | undefined
-  /** tokens of an item; default: what the model takes */
-  maxLength?: number | undefined
   /** pixels of a picture before resizing */
   pixelLimit?: number | undefined
-  /** of items that have none of their own */
-  instruction?: string | undefined
   /** bytes that decoded pictures may take, which are kept for the next time; default 0 */
   pictureCache?: number | undefined
   /** a PEFT directory; what it remembers goes before what the model directory does */
@@ -25,18 +38,27 @@ export interface ProcessorOptions {
 }
 
 export interface ProcessorSettings {
+  preset: Recognised
   prompt: PromptStyle
   positions: PositionRule
   instruction: string | undefined
+  instructionEnd: string | undefined
+  emptyText: string | undefined
+  suffix: string | undefined
   maxLength: number
   pixelLimit: number
+  firstSize: FirstSize
+  /** undefined: what the model's own files say */
+  numCrops: number | undefined
+  pooling: Pooling
+  normalize: boolean
   image: ImageSettings['image']
   video: ImageSettings['video']
   filter: ImageSettings['filter']
   mean: Triple
   std: Triple
-  /** where each came from, in words: 'option', 'default' or the file */
-  sources: { readonly [K in 'prompt' | 'positions' | 'instruction' | 'maxLength' | 'minPixels' | 'maxPixels']: string }
+  /** where each came from, in words: 'option', 'default', 'preset NAME', or the file */
+  sources: { readonly [K in Key]: string }
 }
 
 /** E_OPTION: options that contradict each other. E_MODEL: a file of the directory says something that is not supported. */
@@ -45,83 +67,100 @@ export async function resolveSettings(
   config: ModelConfig,
   options: ProcessorOptions
 ): Promise<ProcessorSettings> {
-  const layers = await presetLayers(directory, options)
+  const { preset, layers } = await layersOf(directory, config, options)
   const files = await readImageSettings(directory, config)
-  const prompt = first<PromptStyle>(layers, 'prompt', { value: 'raw', source: 'default' })
-  const positions = first<PositionRule>(layers, 'positions', {
-    value: prompt.value === 'vlm2vec' ? 'sequential' : 'mrope',
-    source: `default of the prompt ${prompt.value}`
-  })
-  const instruction = first<string | undefined>(layers, 'instruction', { value: undefined, source: 'default' })
-  const maxLength = first(layers, 'maxLength', { value: config.text.maxPositions, source: 'config.json' })
-  const minPixels = first(layers, 'minPixels', { value: files.image.minPixels, source: files.imageFile })
-  const maxPixels = first(layers, 'maxPixels', { value: files.image.maxPixels, source: files.imageFile })
-  checkRange('minPixels', minPixels.value)
-  checkRange('maxPixels', maxPixels.value)
-  checkRange('maxLength', maxLength.value)
-  if (minPixels.value > maxPixels.value)
-    throw new Vlm2VecError(
-      'E_OPTION',
-      `At least ${minPixels.value} pixels (${minPixels.source}) and at most ${maxPixels.value} (${maxPixels.source}) ` +
-        'cannot both hold; give minPixels and maxPixels together.'
-    )
-  const pixelLimit = options.pixelLimit ?? DEFAULT_PIXEL_LIMIT
-  checkRange('pixelLimit', pixelLimit)
-  return {
-    prompt: prompt.value,
-    positions: positions.value,
-    instruction: instruction.value,
-    maxLength: maxLength.value,
-    pixelLimit,
-    image: { minPixels: minPixels.value, maxPixels: maxPixels.value },
-    video: videoBudget(files, minPixels, maxPixels),
+  const sources: Partial<Record<Key, string>> = {}
+  const first = <K extends Key, T>(key: K, fallback: T, source = 'default'): NonNullable<Sayable[K]> | T => {
+    const layer = layers.find(({ says }) => says[key] !== undefined)
+    sources[key] = layer?.source ?? source
+    return (layer?.says[key] as NonNullable<Sayable[K]> | undefined) ?? fallback
+  }
+  const prompt = first('prompt', 'raw' as const)
+  const sequential = prompt === 'vlm2vec' ? 'sequential' : 'mrope'
+  const image = {
+    minPixels: first('minPixels', files.image.minPixels, files.imageFile),
+    maxPixels: first('maxPixels', files.image.maxPixels, files.imageFile)
+  }
+  const settings: ProcessorSettings = {
+    preset,
+    prompt,
+    positions: first('positions', sequential, `default of the prompt ${prompt}`),
+    instruction: first('instruction', undefined),
+    instructionEnd: first('instructionEnd', undefined),
+    emptyText: first('emptyText', undefined),
+    suffix: first('suffix', undefined),
+    maxLength: first('maxLength', config.text.maxPositions, 'config.json'),
+    pixelLimit: options.pixelLimit ?? DEFAULT_PIXEL_LIMIT,
+    firstSize: first('firstSize', 'none' as const),
+    numCrops: first('numCrops', undefined, files.imageFile),
+    pooling: first('pooling', 'last' as const),
+    normalize: first('normalize', true),
+    image,
+    video: files.video,
     filter: files.filter,
     mean: files.mean,
     std: files.std,
-    sources: {
-      prompt: prompt.source,
-      positions: positions.source,
-      instruction: instruction.source,
-      maxLength: maxLength.source,
-      minPixels: minPixels.source,
-      maxPixels: maxPixels.source
-    }
+    sources: sources as ProcessorSettings['sources']
   }
+  settings.video = videoBudget(settings, files)
+  check(settings)
+  return settings
 }
 
-interface Sourced {
-  value: number
-  source: string
+function check({ image, sources, ...settings }: ProcessorSettings): void {
+  checkRange('minPixels', image.minPixels)
+  checkRange('maxPixels', image.maxPixels)
+  for (const key of ['maxLength', 'pixelLimit', 'numCrops'] as const)
+    if (settings[key] !== undefined) checkRange(key, settings[key])
+  if (typeof settings.firstSize === 'number') checkRange('firstSize', settings.firstSize)
+  if (image.minPixels > image.maxPixels)
+    throw new Vlm2VecError(
+      'E_OPTION',
+      `At least ${image.minPixels} pixels (${sources.minPixels}) and at most ${image.maxPixels} (${sources.maxPixels}) ` +
+        'cannot both hold; give minPixels and maxPixels together.'
+    )
 }
 
-/** What was said of pictures as a whole holds for frames too; what a file says of pictures only does not. */
-function videoBudget({ video, imageFile }: ImageSettings, min: Sourced, max: Sourced): ImageSettings['video'] {
-  const maxPixels = max.source === imageFile ? video.maxPixels : max.value
-  const minPixels = min.source === imageFile ? video.minPixels : min.value
+/** What was said of pictures as a whole holds for frames too; what a file or a preset says of pictures only does not. */
+function videoBudget({ image, sources, preset }: ProcessorSettings, { video }: ImageSettings): ImageSettings['video'] {
+  const holds = (source: string): boolean =>
+    source === 'option' ||
+    source.endsWith(PRESET_FILE) ||
+    (source === sourceOf(preset.name) && framesLikePictures(preset.name))
+  const maxPixels = holds(sources.maxPixels) ? image.maxPixels : video.maxPixels
+  const minPixels = holds(sources.minPixels) ? image.minPixels : video.minPixels
   return { ...video, maxPixels, minPixels: Math.min(minPixels, maxPixels) }
 }
 
-type Layer = { preset: Preset; source: string }
-
-/** Options, then the adapter directory, then the model directory. */
-async function presetLayers(directory: string, options: ProcessorOptions): Promise<Layer[]> {
-  const { positions, adapterDirectory, pixelLimit: _, ...rest } = options
-  const own = { ...rest, ...(positions === undefined || positions === 'auto' ? {} : { positions }) } as Preset
-  const layers: Layer[] = [{ preset: own, source: 'option' }]
-  for (const place of [adapterDirectory, directory]) {
-    const preset = place === undefined ? undefined : await readPreset(place)
-    if (preset) layers.push({ preset, source: `${place}/${PRESET_FILE}` })
-  }
-  return layers
+interface Layer {
+  says: Sayable
+  source: string
 }
 
-function first<T extends Preset[keyof Preset]>(
-  layers: readonly Layer[],
-  key: keyof Preset,
-  fallback: { value: T; source: string }
-): { value: T; source: string } {
-  const layer = layers.find(({ preset }) => preset[key] !== undefined)
-  return layer ? { value: layer.preset[key] as T, source: layer.source } : fallback
+const sourceOf = (name: PresetName): string => (name === 'plain' ? 'default' : `preset ${name}`)
+
+/**
+ * Options, then a preset that was asked for; else what the adapter directory and then the model directory remember, and the
+ * preset that they need.
+ */
+async function layersOf(
+  directory: string,
+  { family }: ModelConfig,
+  options: ProcessorOptions
+): Promise<{ preset: Recognised; layers: Layer[] }> {
+  const { preset: asked = 'auto', positions, adapterDirectory, pixelLimit: _, pictureCache: __, ...rest } = options
+  const own = { ...rest, ...(positions !== undefined && positions !== 'auto' && { positions }) }
+  const places = [adapterDirectory, directory].filter((each) => each !== undefined)
+  const preset: Recognised = asked === 'auto' ? await recognise(places) : { name: asked, reason: 'it was asked for' }
+  const named: Layer = { says: presetValues(preset.name, family), source: sourceOf(preset.name) }
+  const layers: Layer[] = [{ says: own as Sayable, source: 'option' }]
+  if (asked !== 'auto') layers.push(named)
+  for (const place of places) {
+    const remembered = await readPreset(place)
+    if (remembered) layers.push({ says: remembered, source: `${place}/${PRESET_FILE}` })
+  }
+  if (asked === 'auto') layers.push(named)
+  return { preset, layers }
 }
 
 function checkRange(name: string, value: number): void {

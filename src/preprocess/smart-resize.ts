@@ -17,7 +17,8 @@ export function smartResize(
   { width, height }: { width: number; height: number },
   factor: number,
   { minPixels, maxPixels }: PixelBudget,
-  where: string
+  where: string,
+  least = 0
 ): { width: number; height: number } {
   const aspect = Math.max(width, height) / Math.min(width, height)
   if (aspect > MAX_ASPECT)
@@ -25,8 +26,8 @@ export function smartResize(
       'E_IMAGE',
       `${where}: the picture has ${width} x ${height} pixels, one side ${aspect.toFixed(1)} times the other; at most ${MAX_ASPECT} is possible. Crop it.`
     )
-  const toWidth = roundHalfEven(width / factor) * factor
-  const toHeight = roundHalfEven(height / factor) * factor
+  const toWidth = Math.max(least, roundHalfEven(width / factor) * factor)
+  const toHeight = Math.max(least, roundHalfEven(height / factor) * factor)
   if (toWidth * toHeight > maxPixels) {
     const beta = Math.sqrt((height * width) / maxPixels)
     const shrunk = (side: number): number => Math.max(factor, Math.floor(side / beta / factor) * factor)

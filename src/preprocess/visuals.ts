@@ -4,6 +4,7 @@ import { native } from '../native.js'
 import type { ImageSource, Video } from '../data/item.js'
 import type { ModelConfig } from '../model/config.js'
 import { augment, type Augmentation } from './augment.js'
+import { inFirstSize } from './first-size.js'
 import { decodePicture, readPicture, type RgbImage } from './image.js'
 import type { PictureCache } from './picture-cache.js'
 import type { PreparedVisual } from './prepared.js'
@@ -75,7 +76,8 @@ export async function sizeVisual(
       const image = await pictures.get(digests[index]!, () =>
         decodePicture(bytes, { name, pixelLimit: settings.pixelLimit })
       )
-      return place.augment ? augment(image, place.augment, place.index) : image
+      const augmented = place.augment ? augment(image, place.augment, place.index) : image
+      return inFirstSize(augmented, settings.firstSize, name)
     })
   )
   const [{ width, height }] = frames as [RgbImage, ...RgbImage[]]

@@ -19,6 +19,7 @@ import {
   type Given,
   type Values
 } from '../options.js'
+import { preparationOptions, promptStyle } from '../prompt-options.js'
 
 const fraction = number(0, 1)
 const positive: Check<number> = {
@@ -132,12 +133,8 @@ export const trainOptions = {
     activation_memory_mib: option(integer(0), 0, 'kept activations of a chunk, the rest is recomputed; 0: all are kept')
   },
   prompt: {
-    style: option(oneOf('auto', 'raw', 'vlm2vec', 'chat'), 'auto', "how prompts are put together; auto: the model's"),
-    positions: option(oneOf('auto', 'mrope', 'sequential'), 'auto', 'how picture tokens are placed'),
-    instruction: option(nullable(string), null, 'for items that have none'),
-    min_pixels: option(nullable(integer(1)), null, "pictures are enlarged to this; default: the model's"),
-    max_pixels: option(nullable(integer(1)), null, "pictures are reduced to this; default: the model's"),
-    max_length: option(nullable(integer(1)), null, "longest item in tokens; default: the model's")
+    style: promptStyle,
+    ...preparationOptions
   },
   output: {
     dir: required(path, 'run directory'),

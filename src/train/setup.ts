@@ -10,6 +10,7 @@ import { findModel, type ModelFiles } from '../model/directory.js'
 import type { HubRun } from '../model/hub/snapshot.js'
 import { CANONICAL_TREE, treeOf, type ModuleTree } from '../model/module-tree.js'
 import { native, type AdapterModule, type DeviceOptions, type LinearModule } from '../native.js'
+import { preparationOf } from '../prompt-options.js'
 import { Processor } from '../preprocess/processor.js'
 import type { Prepare } from './batches.js'
 import type { TrainOptions } from './options.js'
@@ -40,16 +41,12 @@ export async function prepareRun(options: TrainOptions, threads: number, run: Hu
   const base = await findModel(options.model.path, options.model.adapter, run)
   checkTuning(options, base)
   const processor = await Processor.load(base.directory, {
-    prompt: options.prompt.style === 'auto' ? undefined : options.prompt.style,
-    positions: options.prompt.positions,
-    instruction: options.prompt.instruction ?? undefined,
-    minPixels: options.prompt.min_pixels ?? undefined,
-    maxPixels: options.prompt.max_pixels ?? undefined,
-    maxLength: options.prompt.max_length ?? undefined,
+    ...preparationOf(options.prompt, options.prompt.style),
     pictureCache: options.train.picture_cache_mib * 2 ** 20,
     adapterDirectory: base.adapter?.directory
   })
   const { config } = processor
+  checkPooling(processor)
   const warnings: string[] = []
   const adapter = options.tune.mode === 'lora' ? await planAdapter(options, base, config, warnings) : undefined
   const rows = await openRows(options)
@@ -81,6 +78,17 @@ function checkTuning({ tune, model }: TrainOptions, base: ModelFiles): void {
     )
   if (tune.mode === 'full' && new Set(tune.freeze).size === 3)
     throw new Vlm2VecError('E_OPTION', 'tune.freeze names all parts of the model; nothing would be trained.')
+}
+
+function checkPooling({ settings: { pooling, normalize, sources } }: Processor): void {
+  if (pooling === 'last' && normalize) return
+  const [what, source] =
+    pooling === 'last' ? ['normalize is false', sources.normalize] : [`pooling is ${pooling}`, sources.pooling]
+  throw new Vlm2VecError(
+    'E_OPTION',
+    `${what} (${source}): training is possible with the last token's vector, normalised; set prompt.pooling: last and ` +
+      'prompt.normalize: true.'
+  )
 }
 
 /** A new adapter, or the one that is gone on with, whose own configuration then holds (but for dropout). */

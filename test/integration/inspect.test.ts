@@ -41,6 +41,23 @@ describe('inspect', () => {
     expect(said!['settings_from']).toMatchObject({ prompt: 'default', maxPixels: 'option' })
   })
 
+  it('says which preset a directory needs, and why', async () => {
+    const other = join(folder, 'v2')
+    writeTinyModel(other)
+    writeFileSync(join(other, 'README.md'), '# VLM2Vec-V2.0')
+    const [said] = jsonLines<Record<string, any>>(await runCli(['inspect', '--model', other, '--json']))
+    expect(said).toMatchObject({
+      preset: 'vlm2vec-v2',
+      preset_reason: `${join(other, 'README.md')} calls the model VLM2Vec-V2.0`,
+      settings: { prompt: 'vlm2vec', positions: 'sequential', firstSize: 'vlm2vec' },
+      settings_from: { prompt: 'preset vlm2vec-v2' }
+    })
+    const [plain] = jsonLines<Record<string, any>>(
+      await runCli(['inspect', '--model', other, '--json', '--preset', 'plain', '--no-normalize', '--pooling', 'mean'])
+    )
+    expect(plain).toMatchObject({ preset: 'plain', settings: { prompt: 'raw', pooling: 'mean', normalize: false } })
+  })
+
   it('prints what each item becomes', async () => {
     const lines = jsonLines<Line>(await inspect('--input', input, '--json'))
     expect(lines.map(({ id }) => id)).toEqual(['words', 'two', 'video'])

@@ -18,7 +18,16 @@ describe('vlm2vec.json', () => {
       instruction: 'Find:',
       minPixels: 784,
       maxPixels: 1e6,
-      maxLength: 512
+      maxLength: 512,
+      preset: 'gme',
+      suffix: '!',
+      instructionEnd: '.',
+      emptyText: 'NULL',
+      firstSize: 'qwen',
+      numCrops: 4,
+      pooling: 'mean',
+      normalize: false,
+      dimension: 8
     } as const
     await writePreset(directory, preset)
     expect(await readPreset(directory)).toEqual(preset)
@@ -33,9 +42,14 @@ describe('vlm2vec.json', () => {
   })
 
   it.each([
-    ['{"promt": "raw"}', /unknown key "promt"; known are prompt, positions/],
+    ['{"promt": "raw"}', /unknown key "promt"; known are preset, prompt, positions/],
     ['{"prompt": "poem"}', /"raw", "vlm2vec", "chat" for "prompt", found "poem"/],
     ['{"positions": "auto"}', /"mrope", "sequential"/],
+    ['{"preset": "best"}', /"plain" for "preset"/],
+    ['{"pooling": "max"}', /"last", "mean", "cls"/],
+    ['{"normalize": "yes"}', /true or false/],
+    ['{"first_size": 0}', /at least 1 for "first_size"/],
+    ['{"first_size": "big"}', /"none", "vlm2vec", "qwen"/],
     ['{"max_pixels": 0}', /at least 1 for "max_pixels"/],
     ['{"instruction": 3}', /text for "instruction"/]
   ])('refuses %s', async (text, message) => {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { Item } from '../../../src/data/item.js'
 import type { PromptStyle } from '../../../src/model/preset.js'
+import type { ChatTemplate } from '../../../src/preprocess/chat-template.js'
 import { assemblePrompt } from '../../../src/preprocess/prompt.js'
 
 const placeholders = { image: '<|image_pad|>', video: '<|video_pad|>' }
@@ -48,6 +49,25 @@ describe('assemblePrompt', () => {
     expect(prompt({ text: 'T' }, 'raw', 'Default:')).toBe('Default: T')
     expect(prompt({ text: 'T', instruction: 'Own:' }, 'raw', 'Default:')).toBe('Own: T')
     expect(prompt({ text: 'T', instruction: '' }, 'raw', 'Default:')).toBe('T')
+  })
+
+  it('puts a suffix at the end', () => {
+    const options = { style: 'raw', placeholders, suffix: '<|endoftext|>' } as const
+    expect(assemblePrompt({ text: 'T' }, options, '').text).toBe('T<|endoftext|>')
+  })
+
+  it('ends instructions of a chat in punctuation, and says something where there is nothing', () => {
+    const chatTemplate = { render: (messages: unknown) => JSON.stringify(messages) } as unknown as ChatTemplate
+    const options = { style: 'chat', placeholders, chatTemplate, instructionEnd: '.', emptyText: 'NULL' } as const
+    const texts = (item: Item, instruction?: string): string[] =>
+      (JSON.parse(assemblePrompt(item, { ...options, instruction }, '').text) as { content: { text: string }[] }[]).map(
+        ({ content }) => content[0]!.text
+      )
+    expect(texts({ text: 'T', instruction: ' Find it ' })).toEqual(['Find it.', 'T'])
+    expect(texts({ text: 'T', instruction: 'Really?' })).toEqual(['Really?', 'T'])
+    expect(texts({ text: 'T', instruction: '找到它。' })).toEqual(['找到它。', 'T'])
+    expect(texts({ instruction: 'Find $' })).toEqual(['Find $.', 'NULL'])
+    expect(() => texts({}, 'Default')).toThrow('nothing to embed')
   })
 
   it('says which picture each numbered placeholder stands for', () => {

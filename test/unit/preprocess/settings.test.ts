@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { readModelConfig } from '../../../src/model/config.js'
+import { presetValues } from '../../../src/model/presets.js'
 import { resolveSettings, type ProcessorOptions, type ProcessorSettings } from '../../../src/preprocess/settings.js'
 
 const config = await readModelConfig(fileURLToPath(new URL('../../golden/model', import.meta.url)))
@@ -55,6 +56,60 @@ describe('resolveSettings: prompt and positions', () => {
       positions: 'sequential',
       instruction: 'Own:',
       sources: { prompt: 'option' }
+    })
+  })
+})
+
+describe('resolveSettings: presets', () => {
+  it('take a preset that is recognised, below what the directory remembers and options', async () => {
+    await writeFile(join(model, 'README.md'), '# VLM2Vec-V2.0')
+    await write(adapter, 'vlm2vec.json', { preset: 'vlm2vec-v2', max_pixels: 5000, pooling: 'mean' })
+    expect(await settings({ minPixels: 784 })).toMatchObject({
+      preset: { name: 'vlm2vec-v2' },
+      prompt: 'vlm2vec',
+      positions: 'sequential',
+      firstSize: 'vlm2vec',
+      image: { minPixels: 784, maxPixels: 1003520 },
+      video: { minPixels: 784, maxPixels: 1003520 },
+      sources: { prompt: 'preset vlm2vec-v2', minPixels: 'option', maxPixels: 'preset vlm2vec-v2' }
+    })
+    expect(await settings({ adapterDirectory: adapter })).toMatchObject({
+      image: { maxPixels: 5000 },
+      pooling: 'mean',
+      sources: { pooling: `${adapter}/vlm2vec.json` }
+    })
+  })
+
+  it('take one that is asked for before what the directory remembers', async () => {
+    await write(model, 'vlm2vec.json', { prompt: 'vlm2vec', normalize: false, num_crops: 7 })
+    expect(await settings({ preset: 'gme' })).toMatchObject({
+      preset: { name: 'gme', reason: 'it was asked for' },
+      prompt: 'chat',
+      positions: 'mrope',
+      suffix: '<|endoftext|>',
+      instruction: 'You are a helpful assistant.',
+      firstSize: 'qwen',
+      normalize: true,
+      numCrops: 7,
+      image: { minPixels: 200704, maxPixels: 1003520 }
+    })
+    expect(await settings({ preset: 'plain' })).toMatchObject({ prompt: 'raw', normalize: true })
+  })
+
+  it('vlm2vec-v1 differs between families', () => {
+    const of = (family: string) => presetValues('vlm2vec-v1', family as typeof config.family)
+    const common = { prompt: 'vlm2vec', positions: 'sequential', pooling: 'last', normalize: true }
+    expect(of('qwen2_vl')).toEqual({ ...common, firstSize: 1344, minPixels: 200704, maxPixels: 1003520 })
+    expect(of('llava_next')).toEqual({ ...common, firstSize: 1344 })
+    expect(of('phi3_v')).toEqual({ ...common, numCrops: 4 })
+  })
+
+  it("leave a video's own budget alone where the preset is about pictures", async () => {
+    await write(model, 'video_preprocessor_config.json', { min_pixels: 1568, max_pixels: 15680 })
+    expect(await settings({ preset: 'qwen3-vl-embedding' })).toMatchObject({
+      maxLength: 8192,
+      image: { minPixels: 4096, maxPixels: 1843200 },
+      video: { minPixels: 1568, maxPixels: 15680 }
     })
   })
 })
@@ -155,7 +210,9 @@ describe('resolveSettings: pictures', () => {
     ['minPixels above maxPixels', { minPixels: 10_000_000 }],
     ['a limit that is not whole', { maxPixels: 1.5 }],
     ['a length of zero', { maxLength: 0 }],
-    ['a pixel limit of zero', { pixelLimit: 0 }]
+    ['a pixel limit of zero', { pixelLimit: 0 }],
+    ['no crops at all', { numCrops: 0 }],
+    ['a first size of zero', { firstSize: 0 }]
   ])('refuses %s', async (_, options) => {
     await expect(settings(options)).rejects.toMatchObject({ code: 'E_OPTION' })
   })
