@@ -72,7 +72,7 @@ describe('vlm2vec-native', () => {
     expect(await runCli(argv)).toEqual({
       code: 4,
       stdout: '',
-      stderr: `There is no directory ${join(folder, 'none')}.\n`
+      stderr: `There is no directory ${join(folder, 'none')}, and it is no hub id (owner/name).\n`
     })
     expect((await runCli([...argv, '--debug'])).stderr).toContain('    at ')
     expect((await runCli(argv, { environment: { VLM2VEC_DEBUG: 'true' } })).stderr).toContain('    at ')
