@@ -18,6 +18,7 @@ void Batch::check(const ModelConfig& config) const {
     require(t > 0 && h > 0 && w > 0 && h % merge == 0 && w % merge == 0 && t * h * w < (int64_t(1) << 31), code,
             "picture ", i, " of the batch has a grid of ", t, " x ", h, " x ", w,
             " patches; height and width must be multiples of ", merge);
+    require(t == 1 || !config.dual(), code, "picture ", i, " of the batch has ", t, " frames; this model takes one");
     patches_expected += t * h * w;
   }
   require(patches_expected == patch_count, code, "the grids name ", patches_expected, " patches, the batch holds ",
@@ -30,8 +31,8 @@ void Batch::check(const ModelConfig& config) const {
   require(placeholders == features, code, "the batch has ", placeholders, " placeholder tokens for ", features,
           " picture features");
   const int64_t separators = config.vision.separators;
-  require((feature_rows != nullptr) == (separators > 0), code, "this model takes ", separators > 0 ? "" : "no ",
-          "featureRows");
+  require((feature_rows != nullptr) == (separators > 0) || patch_count == 0, code, "this model takes ",
+          separators > 0 ? "" : "no ", "featureRows");
   for (int64_t n = 0; n < feature_row_count; ++n)
     require(feature_rows[n] >= -separators && feature_rows[n] < merged, code, "featureRows[", n,
             "] = ", feature_rows[n], " is outside of ", merged, " features and ", separators, " separators");

@@ -22,6 +22,7 @@ struct Batch {
 
   // N: features that enter the text model, one a placeholder.
   int64_t feature_count(const VisionConfig& config) const {
+    if (config.pooled) return image_count;
     return feature_rows ? feature_row_count : patch_count / config.merged();
   }
 

@@ -17,6 +17,14 @@ T named(const char* what, const std::string& name, std::initializer_list<std::pa
   fail("E_MODEL", "config: unknown ", what, " ", name);
 }
 
+Activation activation_of(const std::string& name) {
+  return named<Activation>("activation", name,
+                           {{"quick_gelu", Activation::GeluQuick},
+                            {"gelu", Activation::GeluErf},
+                            {"gelu_pytorch_tanh", Activation::GeluTanh},
+                            {"silu", Activation::Silu}});
+}
+
 RopeConfig read_rope(const nlohmann::json& json) {
   RopeConfig rope;
   rope.kind = named<RopeConfig::Kind>("rope kind", json.at("kind"),
@@ -47,7 +55,9 @@ VisionConfig read_vision(const nlohmann::json& json) {
                                         {{"qwen2", VisionKind::Qwen2},
                                          {"qwen2_5", VisionKind::Qwen2_5},
                                          {"qwen3", VisionKind::Qwen3},
-                                         {"clip", VisionKind::Clip}}),
+                                         {"llava", VisionKind::Llava},
+                                         {"phi3", VisionKind::Phi3},
+                                         {"dual", VisionKind::Dual}}),
                       json.at("depth"),
                       json.at("embedDim"),
                       json.at("heads"),
@@ -57,18 +67,25 @@ VisionConfig read_vision(const nlohmann::json& json) {
                       json.at("temporalPatchSize"),
                       json.at("mergeSize"),
                       json.at("outputSize"),
-                      named<Activation>("activation", json.at("activation"),
-                                        {{"quick_gelu", Activation::GeluQuick},
-                                         {"gelu", Activation::GeluErf},
-                                         {"gelu_pytorch_tanh", Activation::GeluTanh},
-                                         {"silu", Activation::Silu}}),
+                      activation_of(json.at("activation")),
                       json.at("normEps")};
   vision.window_size = json.value("windowSize", int64_t(0));
   vision.full_attention_blocks = json.value("fullAttentionBlocks", std::vector<int64_t>());
   vision.position_embeddings = json.value("positionEmbeddings", int64_t(0));
   vision.deepstack_blocks = json.value("deepstackBlocks", std::vector<int64_t>());
   vision.separators = json.value("separators", int64_t(0));
+  vision.class_token = json.value("classToken", false);
+  vision.feature_blocks = json.value("featureBlocks", vision.depth);
+  vision.pooled = vision.kind == VisionKind::Dual;
+  vision.projector_bias = json.value("projectorBias", true);
+  vision.projector_activation = activation_of(json.value("projectorActivation", "gelu"));
   return vision;
+}
+
+void read_tower(const nlohmann::json& json, TextConfig& text) {
+  text.position_embeddings = json.at("positionEmbeddings");
+  text.activation = activation_of(json.at("activation"));
+  text.causal = json.at("causal");
 }
 
 void check_text(const TextConfig& t) {
@@ -95,6 +112,11 @@ void check_vision(const VisionConfig& v) {
           "E_MODEL", "config: a size of the vision tower is not positive");
   require(v.embed_dim % v.heads == 0 && v.head_size() % 4 == 0, "E_MODEL", "config: vision width ", v.embed_dim,
           " with ", v.heads, " heads: the head size must be a whole multiple of 4");
+  require(v.feature_blocks >= 0 && v.feature_blocks <= v.depth, "E_MODEL", "config: features of block ",
+          v.feature_blocks, " of ", v.depth);
+  const bool clip = v.kind == VisionKind::Llava || v.kind == VisionKind::Phi3 || v.kind == VisionKind::Dual;
+  require(!clip || v.position_embeddings > int64_t(v.class_token), "E_MODEL", "config: a tower of ",
+          v.position_embeddings, " positions");
   for (const auto* blocks : {&v.full_attention_blocks, &v.deepstack_blocks})
     for (int64_t block : *blocks)
       require(block >= 0 && block < v.depth, "E_MODEL", "config: there is no vision block ", block, " of ", v.depth);
@@ -109,6 +131,7 @@ ModelConfig ModelConfig::from_json(const nlohmann::json& json) {
     find_family(config.family);
     config.text = read_text(json.at("text"));
     config.vision = read_vision(json.at("vision"));
+    if (config.dual()) read_tower(json.at("text"), config.text);
     config.image_token = json.at("tokens").at("image");
     config.video_token = json.at("tokens").value("video", -1);
   } catch (const nlohmann::json::exception& error) {
@@ -116,8 +139,9 @@ ModelConfig ModelConfig::from_json(const nlohmann::json& json) {
   }
   check_text(config.text);
   check_vision(config.vision);
-  require(config.vision.output_size == config.text.hidden_size, "E_MODEL", "config: the vision tower puts out ",
-          config.vision.output_size, " values, the text model takes ", config.text.hidden_size);
+  require(config.dual() || config.vision.output_size == config.text.hidden_size, "E_MODEL",
+          "config: the vision tower puts out ", config.vision.output_size, " values, the text model takes ",
+          config.text.hidden_size);
   return config;
 }
 

@@ -35,9 +35,20 @@ struct TextConfig {
   bool qk_norm;            // RMSNorm of each query and key head before it is turned
   bool fused_projections;  // qkv_proj and gate_up_proj, as Phi-3 has them
   RopeConfig rope;
+  // text towers of dual encoders: learned positions in place of rotary ones; rms_norm_eps is that of LayerNorm
+  int64_t position_embeddings = 0;
+  Activation activation = Activation::Silu;
+  bool causal = true;
 };
 
-enum class VisionKind { Qwen2, Qwen2_5, Qwen3, Clip };
+enum class VisionKind {
+  Qwen2,
+  Qwen2_5,
+  Qwen3,
+  Llava,  // CLIP and a projector
+  Phi3,
+  Dual  // CLIP's or SigLIP's own
+};
 
 struct VisionConfig {
   VisionKind kind;
@@ -48,11 +59,20 @@ struct VisionConfig {
   // Qwen2.5: side of an attention window in pixels, and the blocks that attend beyond it
   int64_t window_size = 0;
   std::vector<int64_t> full_attention_blocks{};
-  // Qwen3: learned positions (a square number), and the blocks whose output enters the first text layers
+  // Qwen3, CLIP: learned positions (a square number, and CLIP's class token); Qwen3: the blocks whose output enters
+  // the first text layers
   int64_t position_embeddings = 0;
   std::vector<int64_t> deepstack_blocks{};
   // learned vectors that may stand between features (Batch::feature_rows)
   int64_t separators = 0;
+  // CLIP: a class token and pre_layrnorm (else a bias of the patches), the blocks that are computed, and whether the
+  // whole tower is, post_layernorm and pooling included
+  bool class_token = false;
+  int64_t feature_blocks = 0;
+  bool pooled = false;
+  // of the projector behind it
+  bool projector_bias = true;
+  Activation projector_activation = Activation::GeluErf;
 
   int64_t head_size() const { return embed_dim / heads; }
   int64_t patch_values() const { return in_channels * temporal_patch_size * patch_size * patch_size; }  // PD
@@ -65,6 +85,8 @@ struct ModelConfig {
   VisionConfig vision;
   int32_t image_token, video_token;  // -1: the model has none
 
+  // Two towers (model/dual_encoder.h) in place of a decoder.
+  bool dual() const { return vision.kind == VisionKind::Dual; }
   bool is_placeholder(int32_t token) const { return token >= 0 && (token == image_token || token == video_token); }
 
   // Throws E_MODEL for a family that has no parameter table, and for sizes that do not fit each other.

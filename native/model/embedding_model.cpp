@@ -27,7 +27,7 @@ EmbeddingModel::EmbeddingModel(Device& device, const ModelConfig& config, const 
                                const LoadOptions& options)
     : weights_(device, config, files, weight_options(config, options)), scratch_(device, "activations") {
   if (!options.adapters.empty()) weights_.load_adapters(options.adapters, options.adapter_file);
-  encoder_ = std::make_unique<Encoder>(weights_);
+  engine_ = make_engine(weights_);
 }
 
 void EmbeddingModel::embed(const Batch& batch, float* embeddings, float* last_hidden,
@@ -37,9 +37,8 @@ void EmbeddingModel::embed(const Batch& batch, float* embeddings, float* last_hi
   Context context(weights_.device(), weights_.options().compute, scratch_);
   context.cancelled = cancelled;
   Tensor hidden;
-  if (last_hidden) hidden = scratch_.allocate(DType::F32, {batch.token_count, dimension()});
-  Tensor features = encoder_->encode_images(context, batch, nullptr, 0);
-  Tensor result = encoder_->encode(context, batch, features, nullptr, 0, hidden);
+  if (last_hidden) hidden = scratch_.allocate(DType::F32, {batch.token_count, hidden_size()});
+  Tensor result = engine_->embed(context, batch, hidden);
   weights_.device().to_host(embeddings, result.data, result.bytes());
   if (last_hidden) weights_.device().to_host(last_hidden, hidden.data, hidden.bytes());
 }

@@ -1,7 +1,7 @@
 // A loaded model that embeds batches. Its base weights are packed for products as they are loaded; mapped pages go
 // back.
 #pragma once
-#include "model/encoder.h"
+#include "model/engine.h"
 
 namespace vlm2vec {
 
@@ -20,16 +20,17 @@ class EmbeddingModel {
   EmbeddingModel(Device& device, const ModelConfig& config, const std::vector<std::string>& files,
                  const LoadOptions& options);
 
-  int64_t dimension() const { return encoder_->dimension(); }
+  int64_t dimension() const { return engine_->dimension(); }
+  int64_t hidden_size() const { return engine_->hidden_size(); }
   // embeddings (B, C); last_hidden (T, C) or null. Host memory.
   void embed(const Batch& batch, float* embeddings, float* last_hidden, const std::atomic<bool>* cancelled);
   Weights& weights() { return weights_; }
-  size_t packed_bytes() { return encoder_->packed_bytes(); }
+  size_t packed_bytes() { return engine_->packed_bytes(); }
   size_t activation_bytes() const { return scratch_.peak(); }
 
  private:
   Weights weights_;
-  std::unique_ptr<Encoder> encoder_;
+  std::unique_ptr<Engine> engine_;
   Arena scratch_;
 };
 

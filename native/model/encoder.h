@@ -1,12 +1,13 @@
 // The whole model: vision -> scatter -> text -> pool -> normalise; and the mirror image of it.
 //   embedding_b = l2_normalise(rmsnorm(h at the last token of b))
 #pragma once
+#include "model/engine.h"
 #include "model/text.h"
 #include "model/vision.h"
 
 namespace vlm2vec {
 
-class Encoder {
+class Encoder : public Engine {
  public:
   // What backward needs; lives in the pass's scratch memory.
   struct Saved {
@@ -19,7 +20,11 @@ class Encoder {
 
   explicit Encoder(Weights& weights);
 
-  int64_t dimension() const { return config_.text.hidden_size; }
+  int64_t dimension() const override { return config_.text.hidden_size; }
+  int64_t hidden_size() const override { return config_.text.hidden_size; }
+  Tensor embed(const Context& context, const Batch& batch, Tensor last_hidden) const override {
+    return encode(context, batch, encode_images(context, batch, nullptr, 0), nullptr, 0, last_hidden);
+  }
 
   // Image features (levels N, C) f32, allocated in the pass's scratch memory; absent where the batch has no pictures.
   Tensor encode_images(Context context, const Batch& batch, Saved* saved, size_t memory) const;
@@ -36,7 +41,7 @@ class Encoder {
   // Rows of the features of a batch.
   int64_t feature_rows(const Batch& batch) const { return vision_->levels() * batch.feature_count(config_.vision); }
   void invalidate();  // after an optimizer step
-  size_t packed_bytes();
+  size_t packed_bytes() override;
   // How a limit of `memory` bytes on kept activations is split between tower and text: the tower's share.
   size_t vision_share(const Batch& batch, DType compute, size_t memory) const;
 

@@ -19,6 +19,8 @@ struct Family {
   std::string text_prefix;  // of the decoder's parameters
   void (*parameters)(ParameterTable& table, const ModelConfig& config);
   std::vector<Naming> namings;  // the first is the canonical one
+  // Tensors that no computation uses but a written model carries on, by canonical name.
+  std::vector<std::string> carried = {};
 
   // The table's name for a tensor of a checkpoint, whichever naming it has: the longest prefix that fits decides.
   std::string canonical_name(const std::string& checkpoint_name) const;
@@ -30,7 +32,7 @@ struct Family {
 const Family& find_family(const std::string& name);
 
 // The families, in model/families/.
-extern const Family kQwen2Vl;
+extern const Family kQwen2Vl, kLlavaNext, kClip, kSiglip;
 
 // model.visual.* and model.language_model.* (transformers 4.52 and later), visual.* and model.* (hub), visual.* and
 // language_model.* (the bare model).

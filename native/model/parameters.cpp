@@ -22,7 +22,7 @@ int64_t ParameterSpec::k() const {
 std::string ParameterSpec::module() const { return name.substr(0, name.rfind('.')); }
 
 void ParameterTable::linear(const std::string& module, int64_t n, int64_t k, bool bias) {
-  rows.push_back({module + ".weight", {n, k}, part, Role::Linear});
+  rows.push_back({module + ".weight", {n, k}, part, Role::Linear, used});
   if (bias) vector(module + ".bias", n);
 }
 
@@ -32,11 +32,11 @@ void ParameterTable::norm(const std::string& module, int64_t width, bool bias) {
 }
 
 void ParameterTable::vector(const std::string& name, int64_t width) {
-  rows.push_back({name, {width}, part, Role::Vector});
+  rows.push_back({name, {width}, part, Role::Vector, used});
 }
 
 void ParameterTable::other(const std::string& name, std::vector<int64_t> shape, Role role) {
-  rows.push_back({name, std::move(shape), part, role});
+  rows.push_back({name, std::move(shape), part, role, used});
 }
 
 void text_parameters(ParameterTable& table, const TextConfig& t, const std::string& prefix) {

@@ -23,12 +23,13 @@ struct ParameterSpec {
   std::vector<int64_t> shape;
   Part part;
   Role role;
+  bool used = true;  // false: carried along, part of no computation
 
   // (N, K) of a Linear or Embedding: a convolution whose stride is its kernel is a product over flattened patches.
   int64_t n() const { return shape[0]; }
   int64_t k() const;
   int64_t size() const { return n() * k(); }
-  bool decayed() const { return role != Role::Vector; }
+  bool decayed() const { return used && role != Role::Vector; }
   std::string module() const;  // the name without ".weight" or ".bias"
 };
 
@@ -36,6 +37,7 @@ struct ParameterSpec {
 class ParameterTable {
  public:
   Part part = Part::Vision;
+  bool used = true;
   std::vector<ParameterSpec> rows;
 
   // module.weight (N, K), and module.bias (N)

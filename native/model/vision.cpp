@@ -1,5 +1,6 @@
 #include "model/vision.h"
 
+#include "model/projector_tower.h"
 #include "model/qwen_tower.h"
 
 namespace vlm2vec {
@@ -20,7 +21,13 @@ constexpr Kind qwen(VisionKind kind) {
           }};
 }
 
-const Kind kKinds[] = {qwen<qwen2_tower>(VisionKind::Qwen2)};
+template <ProjectorTowerSpec (*spec)(const VisionConfig&)>
+constexpr Kind projector(VisionKind kind) {
+  return {kind, [](Weights& weights) { return make_projector_tower(weights, spec(weights.config().vision)); },
+          projector_tower_bytes};
+}
+
+const Kind kKinds[] = {qwen<qwen2_tower>(VisionKind::Qwen2), projector<llava_tower>(VisionKind::Llava)};
 
 const Kind& find_kind(VisionKind kind) {
   for (const Kind& each : kKinds)

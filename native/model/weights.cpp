@@ -82,6 +82,10 @@ void Weights::open(const std::vector<std::string>& files) {
         carried_.push_back({&file, &stored});
         continue;
       }
+      if (std::find(family.carried.begin(), family.carried.end(), name) != family.carried.end()) {
+        carried_.push_back({&file, &stored});
+        continue;
+      }
       Parameter* parameter = find(name);
       require(parameter, "E_CHECKPOINT", path, ": tensor ", stored.name, " is unexpected: a ", config_.family, " with ",
               config_.vision.depth, " vision and ", config_.text.layers,

@@ -29,7 +29,7 @@ Napi::Value embed(const Handle& handle, const Napi::CallbackInfo& info) {
           [handle, batch, result, with_hidden] {
             const size_t width = size_t(handle->model->dimension());
             result->embeddings.resize(size_t(batch.sequence_count) * width);
-            if (with_hidden) result->last_hidden.resize(size_t(batch.token_count) * width);
+            if (with_hidden) result->last_hidden.resize(size_t(batch.token_count * handle->model->hidden_size()));
             handle->model->embed(batch, result->embeddings.data(), with_hidden ? result->last_hidden.data() : nullptr,
                                  &handle->executor->executor().cancelled());
           },

@@ -25,6 +25,7 @@ Trainer::Trainer(Device& device, const ModelConfig& config, const std::vector<st
       optimizer_(device, "optimizer state"),
       scratch_(device, "activations"),
       features_(device, "image features") {
+  require(!config.dual(), "E_MODEL", "a ", config.family, " model has no backward pass; it can embed and evaluate");
   if (options.full) {
     require(options.adapters.empty(), "E_OPTION", "full training takes no adapters");
     require(options.quantization == Quantization::None, "E_OPTION",

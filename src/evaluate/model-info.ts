@@ -1,7 +1,7 @@
 /** What the report says of the model. */
 import { open, readFile } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
-import { readModelConfig } from '../model/config.js'
+import { embeddingSize, readModelConfig } from '../model/config.js'
 import type { ModelFiles } from '../model/directory.js'
 import type { EvaluateOptions } from './options.js'
 import type { ModelInfo } from './report.js'
@@ -14,7 +14,7 @@ export async function modelInfo(files: ModelFiles, options: EvaluateOptions): Pr
     model_name: nameOf(options),
     model_backbone: await backboneOf(files, config.family),
     model_size: Number((counts.reduce((sum, count) => sum + count, 0) / 1e9).toPrecision(3)),
-    embedding_dimension: options.dimension ?? config.text.hiddenSize,
+    embedding_dimension: options.dimension ?? embeddingSize(config),
     max_length_tokens: options.max_length ?? config.text.maxPositions,
     url: isHub && !options.adapter ? `https://huggingface.co/${options.model}` : ''
   }

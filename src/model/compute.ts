@@ -27,7 +27,7 @@ export type BatchLimit = { batchTokens: number } | { batchItems: number }
 
 export const limitOf = (limit: BatchLimit) =>
   'batchTokens' in limit
-    ? { limit: limit.batchTokens, sizeOf: (item: PreparedItem | undefined) => item?.tokens.length ?? 0 }
+    ? { limit: limit.batchTokens, sizeOf: (item: PreparedItem | undefined) => item?.rows ?? item?.tokens.length ?? 0 }
     : { limit: limit.batchItems, sizeOf: () => 1 }
 
 /** All items, a batch at a time. */

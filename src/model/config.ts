@@ -5,6 +5,8 @@
 import { join } from 'node:path'
 import { Vlm2VecError } from '../errors.js'
 import { readJsonObject, type Fields } from '../json-fields.js'
+import { readClip, readSiglip } from './config/dual.js'
+import { readLlavaNext } from './config/llava-next.js'
 import { readQwen2Vl } from './config/qwen2-vl.js'
 
 export type Triplet = [number, number, number]
@@ -39,10 +41,14 @@ export interface TextConfig {
   rope: RopeConfig
   maxPositions: number
   tiedEmbeddings: boolean
+  /** text towers of dual encoders: learned positions in place of rotary ones, what follows the first linear layer, the mask */
+  positionEmbeddings?: number
+  activation?: VisionConfig['activation']
+  causal?: boolean
 }
 
 export interface VisionConfig {
-  kind: 'qwen2' | 'qwen2_5' | 'qwen3' | 'clip'
+  kind: 'qwen2' | 'qwen2_5' | 'qwen3' | 'llava' | 'phi3' | 'dual'
   depth: number
   embedDim: number
   heads: number
@@ -60,23 +66,47 @@ export interface VisionConfig {
   fullAttentionBlocks?: number[]
   /** qwen2_5: positions that a second of video takes */
   tokensPerSecond?: number
-  /** qwen3: learned positions, and the blocks whose output enters the first text layers */
+  /** qwen3, clip: learned positions (with one for CLIP's class token); qwen3: blocks whose output enters the first text layers */
   positionEmbeddings?: number
   deepstackBlocks?: number[]
   /** learned vectors that may stand between features (Batch.featureRows) */
   separators?: number
+  /** clip: side of a tile in pixels; whether there is a class token, with a norm behind it; blocks that are computed */
+  imageSize?: number
+  classToken?: boolean
+  featureBlocks?: number
+  /** of the projector behind it */
+  projectorBias?: boolean
+  projectorActivation?: VisionConfig['activation']
+  /** llava: [height, width] that pictures may be fitted into */
+  resolutions?: [number, number][]
 }
 
 export interface ModelConfig {
-  family: 'qwen2_vl'
+  family: 'qwen2_vl' | 'llava_next' | 'clip' | 'siglip'
   text: TextConfig
   vision: VisionConfig
   /** -1: the model has no such token */
   tokens: { image: number; video: number; visionStart: number; visionEnd: number }
+  /** width of a vector, where it is not `text.hiddenSize` */
+  embeddingSize?: number
+  /**
+   * Texts and pictures become vectors by a tower of their own each. A text's is the state at its first end-of-text token, or
+   * (id 2, of old files) at its highest id; or at the last place of a text that is filled up with `padToken`.
+   */
+  dual?: { pooling: 'eos'; eosToken: number } | { pooling: 'last'; padToken: number }
 }
 
+/** Width of the vectors that a model makes. */
+export const embeddingSize = (config: ModelConfig): number => config.embeddingSize ?? config.text.hiddenSize
+
 /** The reader of each `model_type`. */
-const READERS: Record<string, (root: Fields) => ModelConfig> = { qwen2_vl: readQwen2Vl }
+const READERS: Record<string, (root: Fields) => ModelConfig> = {
+  clip: readClip,
+  llava_next: readLlavaNext,
+  qwen2_vl: readQwen2Vl,
+  siglip: readSiglip
+}
 
 /** Reads config.json. E_MODEL names the file, the key and what is supported. */
 export async function readModelConfig(directory: string): Promise<ModelConfig> {

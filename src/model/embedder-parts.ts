@@ -7,7 +7,7 @@ import { Processor } from '../preprocess/processor.js'
 import type { ProcessorOptions } from '../preprocess/settings.js'
 import { adapterTargets, readAdapterConfig, type AdapterFiles } from './adapter.js'
 import { DEFAULT_BATCH_TOKENS } from './compute.js'
-import { readModelConfig, type ModelConfig } from './config.js'
+import { embeddingSize, readModelConfig, type ModelConfig } from './config.js'
 import { findModel, type ModelFiles } from './directory.js'
 import type { HubRun } from './hub/snapshot.js'
 import { treeOf } from './module-tree.js'
@@ -50,8 +50,8 @@ export async function loadParts(directoryOrId: string, options: EmbedderOptions)
   checkCount('batchTokens', options.batchTokens ?? DEFAULT_BATCH_TOKENS, 1)
   const files = await findModel(directoryOrId, options.adapter, { log: options.log, signal: options.signal })
   const config = await readModelConfig(files.directory)
-  const dimension = options.dimension ?? (await rememberedDimension(files)) ?? config.text.hiddenSize
-  checkCount('dimension', dimension, 1, config.text.hiddenSize)
+  const dimension = options.dimension ?? (await rememberedDimension(files)) ?? embeddingSize(config)
+  checkCount('dimension', dimension, 1, embeddingSize(config))
   const loading = native().loadModel({
     config,
     files: files.weights,

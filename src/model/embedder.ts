@@ -6,6 +6,7 @@ import { packBatch } from '../preprocess/batch.js'
 import type { PreparedItem } from '../preprocess/prepared.js'
 import type { Processor } from '../preprocess/processor.js'
 import { DEFAULT_BATCH_TOKENS, embedBatch, limitOf } from './compute.js'
+import { embeddingSize } from './config.js'
 import type { ModelFiles } from './directory.js'
 import { loadParts, type EmbedderOptions, type EmbedderParts } from './embedder-parts.js'
 import { computeBatches, mapOrdered, PREPARED_AHEAD } from './pipeline.js'
@@ -158,7 +159,7 @@ export class Embedder implements AsyncDisposable {
     this.#requireOpen()
     const prepared = batch.flatMap((each) => each.prepared ?? [])
     const rows = await embedBatch(this.#model, prepared, this.processor.settings)
-    const width = this.processor.config.text.hiddenSize
+    const width = embeddingSize(this.processor.config)
     let row = 0
     return batch.map(({ index, id, error }) => {
       if (error) return { index, error }

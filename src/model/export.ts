@@ -6,6 +6,7 @@ import { writeDirectoryWhole, writeWhole } from '../atomic.js'
 import { writeTensors } from '../data/safetensors.js'
 import { Vlm2VecError } from '../errors.js'
 import type { DType } from '../native.js'
+import { embeddingSize } from './config.js'
 import type { Embedder } from './embedder.js'
 import { copyModelFiles, presetOf } from './model-files.js'
 import { writePreset } from './preset.js'
@@ -21,11 +22,16 @@ export async function exportModel(embedder: Embedder, output: string, options: E
   if (existsSync(output) && (await readdir(output)).length > 0)
     throw new Vlm2VecError('E_OUTPUT', `${output} is not empty; choose another directory or remove it.`)
   const { processor, files } = embedder
+  if (options.format === 'sentence-transformers' && processor.config.dual)
+    throw new Vlm2VecError(
+      'E_OPTION',
+      'The format sentence-transformers is written for decoders only; SentenceTransformer loads a CLIP or SigLIP directory as it is.'
+    )
   await writeDirectoryWhole(output, async (temporary) => {
     await copyModelFiles(files.directory, temporary)
     if (options.dtype !== 'base') await setDtype(join(temporary, 'config.json'), options.dtype)
     await embedder.saveWeights(join(temporary, 'model.safetensors'), options.dtype)
-    const cut = embedder.dimension === processor.config.text.hiddenSize ? {} : { dimension: embedder.dimension }
+    const cut = embedder.dimension === embeddingSize(processor.config) ? {} : { dimension: embedder.dimension }
     await writePreset(temporary, { ...presetOf(processor.settings), ...cut })
     if (options.format === 'sentence-transformers') await writeSentenceTransformers(temporary, embedder)
   })

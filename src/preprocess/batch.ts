@@ -1,6 +1,6 @@
 /** Prepared items to a packed batch: no padding, so no mask and no wasted work. */
 import type { Batch } from '../native.js'
-import type { PreparedItem } from './prepared.js'
+import type { PreparedItem, PreparedVisual } from './prepared.js'
 
 /** B items to T tokens, P patches and I pictures or videos, in the order given. */
 export function packBatch(items: readonly PreparedItem[]): Batch {
@@ -26,5 +26,18 @@ export function packBatch(items: readonly PreparedItem[]): Batch {
     offset += visual.patches.length
     grids.set(visual.grid, 3 * index)
   }
-  return { tokens, seqStarts, positions, patches, grids }
+  const featureRows = joinedRows(visuals)
+  return { tokens, seqStarts, positions, patches, grids, ...(featureRows && { featureRows }) }
+}
+
+/** What stands at each placeholder, features counted through the batch; undefined where they simply follow each other. */
+function joinedRows(visuals: readonly PreparedVisual[]): Int32Array | undefined {
+  if (!visuals.some(({ features }) => features)) return undefined
+  const rows: number[] = []
+  let first = 0
+  for (const { features } of visuals) {
+    for (const row of features!.rows) rows.push(row < 0 ? row : first + row)
+    first += features!.count
+  }
+  return Int32Array.from(rows)
 }

@@ -6,6 +6,7 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { readJsonObject, Fields } from '../json-fields.js'
 import type { ModelConfig } from '../model/config.js'
+import { readFit, type Fit } from './fit.js'
 import { inputRules } from './rules.js'
 import type { PixelBudget } from './smart-resize.js'
 
@@ -18,6 +19,8 @@ export interface ImageSettings {
     /** where set, a frame's share of the pixels of this many tokens bounds it too */
     maxVideoTokens?: number
   }
+  /** of models whose pictures all have one size */
+  fit: Fit | undefined
   filter: 'bilinear' | 'bicubic' | 'lanczos'
   mean: Triple
   std: Triple
@@ -40,14 +43,16 @@ export async function readImageSettings(directory: string, config: ModelConfig):
   checkSteps(image, config)
   const filter = FILTERS[image.integer('resample', { default: 3 })]
   if (!filter) throw image.error('resample', '1 (Lanczos), 2 (bilinear) or 3 (bicubic)')
-  const budget = pixels(image, defaults.image)
+  const fit = defaults.fit && readFit(image, defaults.fit, config.vision)
+  const budget = fit ? defaults.image : pixels(image, defaults.image)
 
   const videoFile = join(directory, 'video_preprocessor_config.json')
   const video =
     nested?.nested('video_processor') ?? (existsSync(videoFile) ? await readJsonObject(videoFile) : undefined)
   return {
     image: budget,
-    video: video ? videoPixels(video, defaults.video) : budget,
+    fit,
+    video: video && !fit ? videoPixels(video, defaults.video) : budget,
     filter,
     mean: triple(image, 'image_mean', defaults.mean),
     std: triple(image, 'image_std', defaults.std),

@@ -12,6 +12,10 @@
 import type { PositionRule } from '../model/preset.js'
 import type { VisualRun } from './rules.js'
 
+/** (3, T): one position a token, the same three times. */
+export const onePosition = ({ length }: Int32Array): Int32Array =>
+  Int32Array.from({ length: 3 * length }, (_, i) => i % length)
+
 export interface PositionOptions {
   rule: PositionRule
   /** patches a side that are merged into one token */

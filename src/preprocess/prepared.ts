@@ -8,6 +8,8 @@ export interface PreparedItem {
   positions: Int32Array
   /** pictures and videos in order of their placeholders */
   visuals: PreparedVisual[]
+  /** what the item adds to a batch, where that is not its tokens */
+  rows?: number
   /** equal for items of the same prompt and the same picture bytes (SHA-256, hex) */
   contentKey: string
   /** equal only for items of the same tokens and patches: augmented pictures are others each time */
@@ -20,6 +22,8 @@ export interface PreparedVisual {
   grid: [number, number, number]
   /** (grid[0] * grid[1] * grid[2], PD) */
   patches: Float32Array
+  /** of models with separators: what stands at each of its tokens (Batch.featureRows), counted from its own first feature */
+  features?: { rows: Int32Array; count: number }
   /** pixels after resizing: frames of (height, width, 3) bytes; only where asked for */
   resized?: { width: number; height: number; frames: Uint8Array[] }
 }

@@ -5,6 +5,7 @@ import type { Item, Video } from '../data/item.js'
 import { readModelConfig, type ModelConfig } from '../model/config.js'
 import type { Augmentation } from './augment.js'
 import { ChatTemplate } from './chat-template.js'
+import { DualTokens, dualItem } from './dual.js'
 import { PictureCache } from './picture-cache.js'
 import type { PreparedItem } from './prepared.js'
 import { assemblePrompt, type Placeholders } from './prompt.js'
@@ -38,6 +39,7 @@ export class Processor {
     readonly tokenizer: Tokenizer,
     private readonly placeholders: Placeholders,
     private readonly chatTemplate: ChatTemplate | undefined,
+    private readonly dual: DualTokens | undefined,
     readonly pictures: PictureCache
   ) {}
 
@@ -45,7 +47,15 @@ export class Processor {
   static async load(directory: string, options: ProcessorOptions = {}): Promise<Processor> {
     const config = await readModelConfig(directory)
     const settings = await resolveSettings(directory, config, options)
-    const tokenizer = await Tokenizer.load(directory)
+    const tokenizer = await Tokenizer.load(directory, config.dual?.pooling === 'eos' ? 'clip' : 'qwen2')
+    const { maxLength } = settings
+    const dual = config.dual && (await DualTokens.load(directory, config, { tokenizer, maxLength }))
+    if (dual && (settings.prompt === 'chat' || settings.pooling !== 'last' || !settings.normalize))
+      throw new Vlm2VecError(
+        'E_OPTION',
+        `${directory}: a model with two towers has a vector of its own for each text and picture; leave pooling and ` +
+          'normalisation out, and use the prompt "raw".'
+      )
     const chatTemplate = settings.prompt === 'chat' ? await ChatTemplate.load(directory) : undefined
     if (settings.prompt === 'chat' && !chatTemplate)
       throw new Vlm2VecError(
@@ -55,11 +65,14 @@ export class Processor {
       )
     const pictures = new PictureCache(options.pictureCache ?? 0)
     const placeholders = placeholdersOf(tokenizer, config)
-    return new Processor(config, inputRules(config), settings, tokenizer, placeholders, chatTemplate, pictures)
+    return new Processor(config, inputRules(config), settings, tokenizer, placeholders, chatTemplate, dual, pictures)
   }
 
   /** E_DATA: nothing to embed, wrong placeholders, too long. E_IMAGE: a picture that cannot be read or is refused. */
   async prepare(item: Item, { imageRoot, label, keepResized = false, augment }: ItemPlace): Promise<PreparedItem> {
+    if (this.config.tokens.video < 0 && !this.dual && item.videos?.length)
+      throw new Vlm2VecError('E_DATA', `${label}: this model takes no videos. Give frames as "images".`)
+    if (this.dual) return this.prepareApart(this.dual, item, { imageRoot, label, keepResized, augment })
     const prompt = assemblePrompt(
       item,
       {
@@ -89,6 +102,28 @@ export class Processor {
       tokens,
       positions: this.rules.positions(tokens, runs, this.settings.positions),
       visuals,
+      contentKey: key,
+      inputKey: inputKey(key, item, augment)
+    }
+  }
+
+  /** Text and pictures for a tower each. */
+  private async prepareApart(dual: DualTokens, item: Item, place: ItemPlace): Promise<PreparedItem> {
+    const { imageRoot, label, keepResized = false, augment } = place
+    const { text, pictures } = dualItem(item, this.settings.instruction, label)
+    const ids = text === '' ? new Int32Array(0) : await dual.encode(text, label)
+    const tokens = new Int32Array(ids.length + pictures.length).fill(this.config.tokens.image)
+    tokens.set(ids)
+    const at = (index: number): VisualPlace => ({ imageRoot, where: label, augment, index })
+    const encoded = await Promise.all(pictures.map((picture, index) => readVisual(picture, at(index))))
+    const sized = await Promise.all(encoded.map((visual, index) => sizeVisual(visual, this, at(index))))
+    const key = contentKey(text, encoded)
+    return {
+      prompt: text,
+      tokens,
+      positions: this.rules.positions(tokens, [], this.settings.positions),
+      rows: ids.length + sized.reduce((sum, { grid }) => sum + grid[1] * grid[2], 0),
+      visuals: await Promise.all(sized.map((each) => patchesOf(each, this.config, this.settings, keepResized))),
       contentKey: key,
       inputKey: inputKey(key, item, augment)
     }
@@ -132,10 +167,10 @@ export class Processor {
     label: string
   ): { tokens: Int32Array; runs: VisualRun[] } {
     const { image, video } = this.config.tokens
-    const parts = visuals.flatMap(({ kind, grid, fps }) =>
-      this.rules.parts(kind, grid).map((part) => ({ kind, fps, grid: part }))
+    const parts = visuals.flatMap(({ kind, grid, fps, featureRows }) =>
+      this.rules.parts(kind, grid).map((part) => ({ kind, fps, grid: part, featureRows }))
     )
-    const counts = parts.map(({ grid }) => this.rules.tokenCount(grid))
+    const counts = parts.map(({ grid, featureRows }) => featureRows?.length ?? this.rules.tokenCount(grid))
     const length = ids.length + counts.reduce((sum, count) => sum + count - 1, 0)
     if (length === 0)
       throw new Vlm2VecError('E_DATA', `${label}: the prompt has no tokens. Give the item a text or a picture.`)
@@ -164,13 +199,8 @@ export class Processor {
   private checkIds(ids: Int32Array, { images = [], videos = [] }: Item, label: string): void {
     const { image, video } = this.config.tokens
     const found = { images: 0, videos: 0 }
+    this.tokenizer.requireWithin(ids, this.config.text.vocabSize)
     for (const id of ids) {
-      if (id >= this.config.text.vocabSize)
-        throw new Vlm2VecError(
-          'E_MODEL',
-          `${this.tokenizer.file}: gives token ${id} (${JSON.stringify(this.tokenizer.tokenOf(id))}), but config.json says ` +
-            `vocab_size ${this.config.text.vocabSize}; they belong to different models.`
-        )
       if (id === image) found.images++
       else if (id === video) found.videos++
     }
@@ -189,7 +219,7 @@ export class Processor {
 function placeholdersOf(tokenizer: Tokenizer, { tokens }: ModelConfig): Placeholders {
   return {
     image: tokenizer.tokenOf(tokens.image) ?? '<|image_pad|>',
-    video: tokenizer.tokenOf(tokens.video) ?? '<|video_pad|>'
+    video: (tokens.video < 0 ? undefined : tokenizer.tokenOf(tokens.video)) ?? '<|video_pad|>'
   }
 }
 

@@ -4,11 +4,15 @@
  */
 import type { ModelConfig } from '../model/config.js'
 import type { PositionRule } from '../model/preset.js'
+import type { Placed } from './fit.js'
 import type { Triple } from './image-settings.js'
 import type { Placeholders } from './prompt.js'
+import { clipRules, siglipRules } from './rules/dual.js'
+import { llavaNextRules } from './rules/llava-next.js'
 import { qwen2VlRules } from './rules/qwen2-vl.js'
 import type { ProcessorSettings } from './settings.js'
 import type { PixelBudget } from './smart-resize.js'
+import type { TiledPicture } from './tiles.js'
 
 /** What processor files leave out. */
 export interface ImageDefaults {
@@ -16,6 +20,8 @@ export interface ImageDefaults {
   video: PixelBudget
   mean: Triple
   std: Triple
+  /** pictures of one size, cut around the centre or not, or cut into tiles; absent: of any size within the budget */
+  fit?: { crop: boolean; tiles?: boolean }
 }
 
 /** A picture (one frame) or video before it is resized; of a video, the size of its first frame. */
@@ -37,16 +43,25 @@ export interface VisualRun {
   fps?: number | undefined
 }
 
+export interface PictureSize {
+  /** after resizing */
+  width: number
+  height: number
+  /** patches in time, height and width; of a tiled picture, of all its tiles */
+  grid: [number, number, number]
+  /** where the square that the tower sees lies in the resized picture, of models whose pictures have one size */
+  placed?: Placed
+  /** of models that cut pictures into tiles; and what stands at each of its tokens (Batch.featureRows, from 0) */
+  tiled?: TiledPicture
+  featureRows?: Int32Array
+}
+
 export interface InputRules {
   defaults: ImageDefaults
   /** The prompt as it is tokenized: a family may write a video out in time. */
   writePrompt?(prompt: string, videos: readonly { frames: number; fps: number }[], placeholders: Placeholders): string
   /** The size after resizing, and patches in time, height and width. E_IMAGE, naming `where`. */
-  size(
-    visual: VisualFacts,
-    settings: Pick<ProcessorSettings, 'image' | 'video'>,
-    where: string
-  ): { width: number; height: number; grid: [number, number, number] }
+  size(visual: VisualFacts, settings: Pick<ProcessorSettings, 'image' | 'video' | 'fit'>, where: string): PictureSize
   /** The grids of the placeholders that stand for a picture or video in the prompt: itself, or its parts in order. */
   parts(kind: 'image' | 'video', grid: [number, number, number]): [number, number, number][]
   /** Placeholder tokens that one of these becomes. */
@@ -55,6 +70,11 @@ export interface InputRules {
   positions(tokens: Int32Array, runs: readonly VisualRun[], rule: PositionRule): Int32Array
 }
 
-const RULES: Record<ModelConfig['family'], (config: ModelConfig) => InputRules> = { qwen2_vl: qwen2VlRules }
+const RULES: Record<ModelConfig['family'], (config: ModelConfig) => InputRules> = {
+  clip: clipRules,
+  llava_next: llavaNextRules,
+  qwen2_vl: qwen2VlRules,
+  siglip: siglipRules
+}
 
 export const inputRules = (config: ModelConfig): InputRules => RULES[config.family](config)

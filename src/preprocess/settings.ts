@@ -54,6 +54,7 @@ export interface ProcessorSettings {
   normalize: boolean
   image: ImageSettings['image']
   video: ImageSettings['video']
+  fit: ImageSettings['fit']
   filter: ImageSettings['filter']
   mean: Triple
   std: Triple
@@ -69,6 +70,8 @@ export async function resolveSettings(
 ): Promise<ProcessorSettings> {
   const { preset, layers } = await layersOf(directory, config, options)
   const files = await readImageSettings(directory, config)
+  if (files.fit && (options.minPixels !== undefined || options.maxPixels !== undefined))
+    throw new Vlm2VecError('E_OPTION', 'The pictures of this model have one size; leave minPixels and maxPixels out.')
   const sources: Partial<Record<Key, string>> = {}
   const first = <K extends Key, T>(key: K, fallback: T, source = 'default'): NonNullable<Sayable[K]> | T => {
     const layer = layers.find(({ says }) => says[key] !== undefined)
@@ -97,6 +100,7 @@ export async function resolveSettings(
     normalize: first('normalize', true),
     image,
     video: files.video,
+    fit: files.fit,
     filter: files.filter,
     mean: files.mean,
     std: files.std,

@@ -8,6 +8,7 @@ import { BPE, Tokenizer as RustTokenizer } from 'tokenizers'
 import { Vlm2VecError } from '../errors.js'
 import { readJsonObject } from '../json-fields.js'
 import { addTokens } from './added-tokens.js'
+import { CLIP_SPECIAL, CLIP_STAGES, CLIP_SUFFIX, clipPostProcessor } from './clip-tokenizer.js'
 import { sentencePieceTokenizer } from './sentencepiece.js'
 
 export class Tokenizer {
@@ -18,14 +19,20 @@ export class Tokenizer {
   ) {}
 
   /** E_MODEL: no tokenizer in the directory, or one that cannot be read. */
-  static async load(directory: string): Promise<Tokenizer> {
+  static async load(directory: string, kind: 'qwen2' | 'clip' = 'qwen2'): Promise<Tokenizer> {
     const file = join(directory, 'tokenizer.json')
     const vocab = join(directory, 'vocab.json')
     const merges = join(directory, 'merges.txt')
     if (existsSync(file)) return new Tokenizer(fromTokenizerJson(file), file)
-    if (existsSync(vocab) && existsSync(merges)) return new Tokenizer(await fromVocabulary(directory), vocab)
+    if (existsSync(vocab) && existsSync(merges)) return new Tokenizer(await fromVocabulary(directory, kind), vocab)
     const pieces = join(directory, 'tokenizer.model')
     if (existsSync(pieces)) return new Tokenizer(await fromSentencePiece(directory, pieces), pieces)
+    const unigram = join(directory, 'spiece.model')
+    if (existsSync(unigram))
+      throw new Vlm2VecError(
+        'E_MODEL',
+        `${unigram}: a vocabulary in SentencePiece's own format is not read. Save the tokenizer as tokenizer.json.`
+      )
     throw new Vlm2VecError(
       'E_MODEL',
       `${directory}: no tokenizer. Expected tokenizer.json, or vocab.json and merges.txt, or tokenizer.model; copy them from the base model.`
@@ -35,6 +42,17 @@ export class Tokenizer {
   /** Unpaired surrogates, which no encoding can hold, become U+FFFD. */
   async encode(text: string): Promise<Int32Array> {
     return Int32Array.from((await this.tokenizer.encode(text.replace(/\p{Surrogate}/gu, '\uFFFD'))).getIds())
+  }
+
+  /** E_MODEL for ids that the model has no embedding of. */
+  requireWithin(ids: Int32Array, vocabSize: number): void {
+    const id = ids.find((each) => each >= vocabSize)
+    if (id === undefined) return
+    throw new Vlm2VecError(
+      'E_MODEL',
+      `${this.file}: gives token ${id} (${JSON.stringify(this.tokenOf(id))}), but config.json says vocab_size ${vocabSize}; ` +
+        'they belong to different models.'
+    )
   }
 
   /** The id of a token; undefined where there is no such token. */
@@ -94,12 +112,13 @@ const QWEN2_STAGES = {
   model: { type: 'BPE', vocab: {}, merges: [] }
 }
 
-async function fromVocabulary(directory: string): Promise<RustTokenizer> {
+async function fromVocabulary(directory: string, kind: string): Promise<RustTokenizer> {
+  const clip = kind === 'clip'
   const vocab = join(directory, 'vocab.json')
   const merges = join(directory, 'merges.txt')
-  const tokenizer = RustTokenizer.fromString(JSON.stringify(QWEN2_STAGES))
+  const tokenizer = RustTokenizer.fromString(JSON.stringify(clip ? CLIP_STAGES : QWEN2_STAGES))
   try {
-    tokenizer.setModel(await BPE.fromFile(vocab, merges))
+    tokenizer.setModel(await BPE.fromFile(vocab, merges, clip ? CLIP_SUFFIX : {}))
   } catch (cause) {
     throw new Vlm2VecError(
       'E_MODEL',
@@ -109,6 +128,8 @@ async function fromVocabulary(directory: string): Promise<RustTokenizer> {
       }
     )
   }
+  if (clip) tokenizer.addSpecialTokens(CLIP_SPECIAL)
   await addTokens(tokenizer, directory)
+  if (clip) tokenizer.setPostProcessor(clipPostProcessor(tokenizer, vocab))
   return tokenizer
 }

@@ -2,23 +2,21 @@
 import { createHash } from 'node:crypto'
 import { native } from '../native.js'
 import type { ImageSource, Video } from '../data/item.js'
-import type { ModelConfig } from '../model/config.js'
+import type { ModelConfig, VisionConfig } from '../model/config.js'
 import { augment, type Augmentation } from './augment.js'
 import { inFirstSize } from './first-size.js'
+import { fitPicture, type Placed } from './fit.js'
 import { decodePicture, readPicture, type RgbImage } from './image.js'
 import type { PictureCache } from './picture-cache.js'
 import type { PreparedVisual } from './prepared.js'
-import type { InputRules } from './rules.js'
+import type { InputRules, PictureSize } from './rules.js'
 import type { ProcessorSettings } from './settings.js'
+import { tilePatches, type TiledPicture } from './tiles.js'
 
 /** A picture or video whose size after resizing is known. */
-export interface SizedVisual {
+export interface SizedVisual extends PictureSize {
   kind: 'image' | 'video'
   frames: RgbImage[]
-  width: number
-  height: number
-  /** patches in time, height and width */
-  grid: [number, number, number]
   fps?: number | undefined
 }
 
@@ -91,8 +89,9 @@ export async function patchesOf(
   settings: ProcessorSettings,
   keepResized: boolean
 ): Promise<PreparedVisual> {
+  if (visual.tiled) return tiledPatches(visual, visual.tiled, { vision, settings, keepResized })
   const { width, height, kind, grid } = visual
-  const frames = await ofOneSize(visual, settings.filter)
+  const frames = await (visual.placed ? fitted(visual, visual.placed, settings) : ofOneSize(visual, settings.filter))
   const { patches, resized } = await native().prepareImage({
     ...frames,
     toWidth: width,
@@ -108,6 +107,31 @@ export async function patchesOf(
     keepResized
   })
   return { kind, grid, patches: patches!, ...(resized ? { resized: { width, height, frames: resized } } : {}) }
+}
+
+async function tiledPatches(
+  { kind, grid, width, height, frames, featureRows }: SizedVisual,
+  tiled: TiledPicture,
+  { vision, settings, keepResized }: { vision: VisionConfig; settings: ProcessorSettings; keepResized: boolean }
+): Promise<PreparedVisual> {
+  const { patchSize, mergeSize } = vision
+  const layout = { filter: settings.filter, patchSize, mergeSize, mean: settings.mean, std: settings.std }
+  const { patches, canvas } = await tilePatches(frames[0]!, tiled, layout, keepResized)
+  return {
+    kind,
+    grid,
+    patches,
+    features: { rows: featureRows!, count: (grid[0] * grid[1] * grid[2]) / mergeSize ** 2 },
+    ...(canvas ? { resized: { width, height, frames: [canvas] } } : {})
+  }
+}
+
+async function fitted(
+  { frames: [picture], width, height }: SizedVisual,
+  placed: Placed,
+  { filter }: ProcessorSettings
+): Promise<{ frames: Uint8Array[]; width: number; height: number }> {
+  return { frames: [await fitPicture(picture!, placed, { width, height, filter })], width, height }
 }
 
 /** Frames of one size as they are; others resized first, each from its own size. */

@@ -46,6 +46,11 @@ export async function prepareRun(options: TrainOptions, threads: number, run: Hu
     adapterDirectory: base.adapter?.directory
   })
   const { config } = processor
+  if (config.dual)
+    throw new Vlm2VecError(
+      'E_MODEL',
+      `${base.directory}: a ${config.family} model, which is for \`embed\` and \`evaluate\` only; train one with a text decoder.`
+    )
   checkPooling(processor)
   const warnings: string[] = []
   const adapter = options.tune.mode === 'lora' ? await planAdapter(options, base, config, warnings) : undefined
