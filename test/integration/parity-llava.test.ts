@@ -94,6 +94,26 @@ describe('LLaVA-NeXT', () => {
   })
 })
 
+describe('an adapter of LLaVA-NeXT', () => {
+  const adapter = here('training', 'dora', 'adapter')
+  const hub = (name: string): string =>
+    name
+      .replace('model.model.language_model.', 'model.language_model.model.')
+      .replace('model.model.vision_tower.', 'model.vision_tower.vision_model.')
+      .replace('model.model.multi_modal', 'model.multi_modal')
+
+  it('embeds to the same bits with the module names of transformers 4', async () => {
+    const old = mkdtempSync(join(folder, 'adapter-'))
+    cpSync(adapter, old, { recursive: true })
+    const tensors = [...readTensors(join(adapter, 'adapter_model.safetensors'))]
+    expect(tensors.every(([name]) => hub(name) !== name)).toBe(true)
+    writeTensors(join(old, 'adapter_model.safetensors'), new Map(tensors.map(([name, tensor]) => [hub(name), tensor])))
+    const adapted = await embed(here('model'), '--adapter', adapter)
+    expect(await embed(here('model'), '--adapter', old)).toEqual(adapted)
+    expect(adapted).not.toEqual(await embed(here('model')))
+  })
+})
+
 // ---- training --------------------------------------------------------------------------------------------------------
 
 interface Expected {
@@ -102,13 +122,17 @@ interface Expected {
   grad_norms: number[]
 }
 
-async function train(name: string, changes: Record<string, unknown> = {}): Promise<string> {
+async function train(
+  name: string,
+  changes: Record<string, unknown> = {},
+  tune: Record<string, unknown> = {}
+): Promise<string> {
   const { options } = readJson<Expected>(here('training', name, 'expected.json'))
   const adapter = here('training', name, 'adapter')
   const run = mkdtempSync(join(folder, `${name}-`))
   const config = {
     model: { path: here('model'), adapter: existsSync(adapter) ? adapter : null, dtype: 'f32', device: 'cpu' },
-    tune: { mode: existsSync(adapter) ? 'lora' : 'full' },
+    tune: { mode: existsSync(adapter) ? 'lora' : 'full', ...tune },
     data: [{ name: 'rows', path: here('training', name, 'rows.jsonl'), image_root: golden('pictures') }],
     train: { chunk_size: 3, shuffle: false, ...options, ...changes },
     prompt: { style: 'raw' },
@@ -156,9 +180,12 @@ describe.each([
     expect(off).toEqual([])
   })
 
-  it('does not depend on the chunk size', async () => {
-    const whole = readTensors(join(await train(name, { chunk_size: 100, max_steps: 1 }), 'gradients-1.safetensors'))
-    const parts = readTensors(join(await train(name, { chunk_size: 1, max_steps: 1 }), 'gradients-1.safetensors'))
+  it('does not depend on the chunk size, with dropout neither', async () => {
+    const gradients = async (chunk_size: number): Promise<Map<string, StoredTensor>> => {
+      const tune = name === 'full' ? {} : { dropout: 0.2 }
+      return readTensors(join(await train(name, { chunk_size, max_steps: 1 }, tune), 'gradients-1.safetensors'))
+    }
+    const [whole, parts] = [await gradients(100), await gradients(1)]
     const all = totalNorm(whole.values())
     for (const [tensor, value] of whole) {
       const b = floats(parts.get(tensor)!)
