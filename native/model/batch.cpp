@@ -26,7 +26,11 @@ void Batch::check(const ModelConfig& config) const {
   require(patch_count == 0 || patch_values == config.vision.patch_values(), code, "a patch holds ", patch_values,
           " numbers, expected ", config.vision.patch_values());
   int64_t placeholders = 0;
-  for (int64_t t = 0; t < token_count; ++t) placeholders += config.is_placeholder(tokens[t]);
+  for (int64_t t = 0; t < token_count; ++t) {
+    const bool placeholder = config.is_placeholder(tokens[t]);
+    require(placeholder || tokens[t] >= 0, code, "token ", t, " = ", tokens[t], " is negative");
+    placeholders += placeholder;
+  }
   const int64_t features = feature_count(config.vision), merged = patch_count / config.vision.merged();
   require(placeholders == features, code, "the batch has ", placeholders, " placeholder tokens for ", features,
           " picture features");

@@ -134,6 +134,7 @@ ModelConfig ModelConfig::from_json(const nlohmann::json& json) {
     if (config.dual()) read_tower(json.at("text"), config.text);
     config.image_token = json.at("tokens").at("image");
     config.video_token = json.at("tokens").value("video", -1);
+    config.numbered_pictures = json.at("tokens").value("numbered", false);
   } catch (const nlohmann::json::exception& error) {
     fail("E_MODEL", "config: ", error.what());
   }

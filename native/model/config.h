@@ -84,10 +84,13 @@ struct ModelConfig {
   TextConfig text;
   VisionConfig vision;
   int32_t image_token, video_token;  // -1: the model has none
+  bool numbered_pictures = false;    // tokens below zero stand for pictures, outside of the vocabulary (Phi-3-V)
 
   // Two towers (model/dual_encoder.h) in place of a decoder.
   bool dual() const { return vision.kind == VisionKind::Dual; }
-  bool is_placeholder(int32_t token) const { return token >= 0 && (token == image_token || token == video_token); }
+  bool is_placeholder(int32_t token) const {
+    return token < 0 ? numbered_pictures : token == image_token || token == video_token;
+  }
 
   // Throws E_MODEL for a family that has no parameter table, and for sizes that do not fit each other.
   static ModelConfig from_json(const nlohmann::json& json);

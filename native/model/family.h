@@ -21,6 +21,8 @@ struct Family {
   std::vector<Naming> namings;  // the first is the canonical one
   // Tensors that no computation uses but a written model carries on, by canonical name.
   std::vector<std::string> carried = {};
+  // Checkpoint names of tensors that repeat those of another name; where both are there, these are left out.
+  std::vector<std::string> repeated = {};
 
   // The table's name for a tensor of a checkpoint, whichever naming it has: the longest prefix that fits decides.
   std::string canonical_name(const std::string& checkpoint_name) const;
@@ -32,7 +34,7 @@ struct Family {
 const Family& find_family(const std::string& name);
 
 // The families, in model/families/.
-extern const Family kQwen2Vl, kLlavaNext, kClip, kSiglip;
+extern const Family kQwen2Vl, kLlavaNext, kPhi3V, kClip, kSiglip;
 
 // model.visual.* and model.language_model.* (transformers 4.52 and later), visual.* and model.* (hub), visual.* and
 // language_model.* (the bare model).

@@ -39,7 +39,7 @@ class Flat {
 };
 
 Tensor shaped(Tensor flat, const ParameterSpec& spec) {
-  return spec.role == Role::Vector ? flat.reshape({spec.n()}) : flat.reshape({spec.n(), spec.k()});
+  return spec.role == Role::Vector ? flat.reshape({spec.size()}) : flat.reshape({spec.n(), spec.k()});
 }
 
 void check_finite(Tensor values, const SafetensorsFile& file, const StoredTensor& stored) {
@@ -87,6 +87,11 @@ void Weights::open(const std::vector<std::string>& files) {
         continue;
       }
       Parameter* parameter = find(name);
+      const auto repeats = [&](const StoredTensor& each) {
+        return std::find(family.repeated.begin(), family.repeated.end(), each.name) != family.repeated.end();
+      };
+      if (parameter && parameter->stored && repeats(stored)) continue;
+      if (parameter && parameter->stored && repeats(*parameter->stored)) parameter->stored = nullptr;
       require(parameter, "E_CHECKPOINT", path, ": tensor ", stored.name, " is unexpected: a ", config_.family, " with ",
               config_.vision.depth, " vision and ", config_.text.layers,
               " text layers has none of that name; config.json may belong to another model");

@@ -12,11 +12,11 @@ namespace {
 
 constexpr int64_t kGrain = 16;  // rows
 
-void check_indices(const char* op, const char* name, Tensor indices, const char* of, int64_t limit) {
+void check_indices(const char* op, const char* name, Tensor indices, const char* of, int64_t limit, int32_t least = 0) {
   const int32_t* at = indices.as<int32_t>();
   for (int64_t i = 0; i < indices.size(); ++i)
-    require(at[i] >= 0 && at[i] < limit, "E_BATCH", op, ": ", name, "[", i, "] = ", at[i], " is outside of ", of, " (",
-            limit, " rows)");
+    require(at[i] >= least && at[i] < limit, "E_BATCH", op, ": ", name, "[", i, "] = ", at[i], " is outside of ", of,
+            " (", limit, " rows)");
 }
 
 }  // namespace
@@ -28,12 +28,14 @@ void embedding_forward(Tensor out, Tensor tokens, Tensor table) {
   check.fits("tokens", tokens, {count}, Types::I32);
   check.fits("out", out, {count, columns}, Types::F32);
   check.on_cpu();
-  check_indices("embedding_forward", "tokens", tokens, "table", table.shape[0]);
+  check_indices("embedding_forward", "tokens", tokens, "table", table.shape[0], INT32_MIN);
   parallel_blocks(out.device->threads(), count, kGrain, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
       const int64_t from = tokens.as<int32_t>()[t] * columns;
       float* to = out.as<float>() + t * columns;
-      if (table.dtype == DType::F32)
+      if (from < 0)
+        std::memset(to, 0, size_t(columns) * sizeof(float));
+      else if (table.dtype == DType::F32)
         std::memcpy(to, table.as<float>() + from, size_t(columns) * sizeof(float));
       else
         for (int64_t c = 0; c < columns; ++c) to[c] = to_float(table.as<bf16>()[from + c]);
@@ -48,10 +50,11 @@ void embedding_backward(Tensor dtable, Tensor tokens, Tensor dout) {
   check.fits("tokens", tokens, {count}, Types::I32);
   check.fits("dout", dout, {count, columns}, Types::F32);
   check.on_cpu();
-  check_indices("embedding_backward", "tokens", tokens, "dtable", dtable.shape[0]);
+  check_indices("embedding_backward", "tokens", tokens, "dtable", dtable.shape[0], INT32_MIN);
   // threads share out the columns: a token that occurs twice is added in order of t
   parallel_blocks(dout.device->threads(), columns, 64, [&](int64_t begin, int64_t end) {
     for (int64_t t = 0; t < count; ++t) {
+      if (tokens.as<int32_t>()[t] < 0) continue;
       float* to = dtable.as<float>() + tokens.as<int32_t>()[t] * columns;
       const float* from = dout.as<float>() + t * columns;
       for (int64_t c = begin; c < end; ++c) to[c] += from[c];

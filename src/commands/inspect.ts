@@ -6,6 +6,8 @@ import { writeTensors, type NamedTensor } from '../data/safetensors.js'
 import { nullable, option, path } from '../options.js'
 import type { PreparedItem, PreparedVisual } from '../preprocess/prepared.js'
 import type { Processor } from '../preprocess/processor.js'
+import { tilePixels } from '../preprocess/tiles.js'
+import type { ModelConfig } from '../model/config.js'
 import { openItems, shardCheck, type FileItem } from './items.js'
 import { loadEmbedder, modelOptions, preparation, promptOptions, type LoadValues } from './model-options.js'
 
@@ -47,7 +49,7 @@ export const command = defineCommand({
       const item = await placed.item()
       const prepared = await processor.prepare(item, { ...placed, keepResized: options.dump !== null })
       const shown = { id: item.id ?? String(source.first + index), prepared }
-      await context.print(options.json ? JSON.stringify(itemLine(shown)) : itemText(shown))
+      await context.print(options.json ? JSON.stringify(itemLine(shown, processor.config)) : itemText(shown))
       return shown
     }
     try {
@@ -91,7 +93,7 @@ async function dump(file: string, { items, show, options, context }: Dump): Prom
       const showAndAdd = async (placed: FileItem, index: number): Promise<Shown> => {
         const shown = await show(placed, index)
         const { embeddings, lastHidden } = await embedder.embedPrepared(shown.prepared)
-        for (const tensor of visualTensors(shown)) await add(tensor)
+        for (const tensor of visualTensors(shown, embedder.processor.config)) await add(tensor)
         const tokens = shown.prepared.tokens.length
         await add({ name: `${shown.id}.last_hidden`, shape: [tokens, lastHidden.length / tokens], data: lastHidden })
         await add({ name: `${shown.id}.embedding`, shape: [embeddings.length], data: embeddings })
@@ -104,8 +106,8 @@ async function dump(file: string, { items, show, options, context }: Dump): Prom
   }
 }
 
-/** `<id>.resized` (height, width, 3), of videos (frames, height, width, 3), of further ones `<id>.resized.1`, ...; all patches. */
-function visualTensors({ id, prepared: { visuals } }: Shown): NamedTensor[] {
+/** `<id>.resized` (height, width, 3), of videos (frames, height, width, 3), of further ones `<id>.resized.1`, ...; all patches, or tiles. */
+function visualTensors({ id, prepared: { visuals } }: Shown, { vision }: ModelConfig): NamedTensor[] {
   if (visuals.length === 0) return []
   const resized = visuals.map(({ kind, resized }, index) => {
     const { width, height, frames } = resized!
@@ -121,19 +123,25 @@ function visualTensors({ id, prepared: { visuals } }: Shown): NamedTensor[] {
     patches.set(visual.patches, offset)
     offset += visual.patches.length
   }
-  return [...resized, { name: `${id}.pixel_values`, shape: [rows, patches.length / rows], data: patches }]
+  const name = `${id}.pixel_values`
+  if (!visuals[0]!.imageSize) return [...resized, { name, shape: [rows, patches.length / rows], data: patches }]
+  const tile = vision.imageSize!
+  const pixels = tilePixels(patches, { tile, patchSize: vision.patchSize, mergeSize: vision.mergeSize })
+  return [...resized, { name, shape: [pixels.length / (3 * tile * tile), 3, tile, tile], data: pixels }]
 }
 
 const rowsOf = ({ grid }: PreparedVisual): number => grid[0] * grid[1] * grid[2]
 
-function itemLine({ id, prepared }: Shown) {
+function itemLine({ id, prepared }: Shown, { text }: ModelConfig) {
   const length = prepared.tokens.length
+  const positions = [0, 1, 2].map((axis) => [...prepared.positions.subarray(axis * length, (axis + 1) * length)])
+  const sizes = prepared.visuals.flatMap(({ imageSize }) => (imageSize ? [imageSize] : []))
   return {
     id,
     prompt: prepared.prompt,
     input_ids: [...prepared.tokens],
-    positions: [0, 1, 2].map((axis) => [...prepared.positions.subarray(axis * length, (axis + 1) * length)]),
-    grids: prepared.visuals.map(({ grid }) => grid)
+    positions: text.rope.kind === 'plain' ? positions[0] : positions,
+    ...(sizes.length > 0 ? { image_sizes: sizes } : { grids: prepared.visuals.map(({ grid }) => grid) })
   }
 }
 

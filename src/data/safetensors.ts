@@ -8,6 +8,11 @@ const MAX_HEADER_BYTES = 100_000_000
 
 /** Names of all tensors of a file. E_CHECKPOINT where the header cannot be read. */
 export async function tensorNames(path: string): Promise<string[]> {
+  return Object.keys(await tensorShapes(path))
+}
+
+/** Names and shapes of all tensors of a file. E_CHECKPOINT where the header cannot be read. */
+export async function tensorShapes(path: string): Promise<Record<string, number[]>> {
   const broken = (reason: string): never => {
     throw new Vlm2VecError('E_CHECKPOINT', `${path}: ${reason}; the file is truncated or not a safetensors file.`)
   }
@@ -23,8 +28,10 @@ export async function tensorNames(path: string): Promise<string[]> {
       return broken(`its header claims ${length} bytes, the file has ${size}`)
     const header = Buffer.alloc(length)
     await file.read(header, 0, length, 8)
-    const json = JSON.parse(header.toString('utf8')) as Record<string, unknown>
-    return Object.keys(json).filter((name) => name !== '__metadata__')
+    const json = JSON.parse(header.toString('utf8')) as Record<string, { shape: number[] }>
+    return Object.fromEntries(
+      Object.entries(json).flatMap(([name, { shape }]) => (name === '__metadata__' ? [] : [[name, shape]]))
+    )
   } catch (error) {
     if (error instanceof SyntaxError) return broken(`its header is not JSON (${error.message})`)
     throw error

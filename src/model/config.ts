@@ -7,6 +7,7 @@ import { Vlm2VecError } from '../errors.js'
 import { readJsonObject, type Fields } from '../json-fields.js'
 import { readClip, readSiglip } from './config/dual.js'
 import { readLlavaNext } from './config/llava-next.js'
+import { readPhi3V } from './config/phi3-v.js'
 import { readQwen2Vl } from './config/qwen2-vl.js'
 
 export type Triplet = [number, number, number]
@@ -80,14 +81,16 @@ export interface VisionConfig {
   projectorActivation?: VisionConfig['activation']
   /** llava: [height, width] that pictures may be fitted into */
   resolutions?: [number, number][]
+  /** phi3: whether the tiles come before the overview, or after it */
+  tileOrder?: 'sub_glb' | 'glb_sub'
 }
 
 export interface ModelConfig {
-  family: 'qwen2_vl' | 'llava_next' | 'clip' | 'siglip'
+  family: 'qwen2_vl' | 'llava_next' | 'phi3_v' | 'clip' | 'siglip'
   text: TextConfig
   vision: VisionConfig
-  /** -1: the model has no such token */
-  tokens: { image: number; video: number; visionStart: number; visionEnd: number }
+  /** -1: the model has no such token; numbered: -k stands for picture k, outside of the vocabulary */
+  tokens: { image: number; video: number; visionStart: number; visionEnd: number; numbered?: boolean }
   /** width of a vector, where it is not `text.hiddenSize` */
   embeddingSize?: number
   /**
@@ -101,9 +104,10 @@ export interface ModelConfig {
 export const embeddingSize = (config: ModelConfig): number => config.embeddingSize ?? config.text.hiddenSize
 
 /** The reader of each `model_type`. */
-const READERS: Record<string, (root: Fields) => ModelConfig> = {
+const READERS: Record<string, (root: Fields, directory: string) => ModelConfig | Promise<ModelConfig>> = {
   clip: readClip,
   llava_next: readLlavaNext,
+  phi3_v: readPhi3V,
   qwen2_vl: readQwen2Vl,
   siglip: readSiglip
 }
@@ -122,5 +126,5 @@ export async function readModelConfig(directory: string): Promise<ModelConfig> {
   if (!reader) throw root.error('model_type', `a supported architecture (${Object.keys(READERS).join(', ')})`)
   if (root.has('quantization_config'))
     throw root.error('quantization_config', 'no quantized weights (f32, f16 and bf16 are supported)')
-  return reader(root)
+  return reader(root, directory)
 }

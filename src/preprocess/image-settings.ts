@@ -21,6 +21,8 @@ export interface ImageSettings {
   }
   /** of models whose pictures all have one size */
   fit: Fit | undefined
+  /** of models that cut pictures into as many tiles as they are asked to */
+  numCrops: number | undefined
   filter: 'bilinear' | 'bicubic' | 'lanczos'
   mean: Triple
   std: Triple
@@ -41,7 +43,7 @@ export async function readImageSettings(directory: string, config: ModelConfig):
     (await readJsonObject(join(directory, 'preprocessor_config.json'))) ??
     new Fields("transformers' defaults", {})
   checkSteps(image, config)
-  const filter = FILTERS[image.integer('resample', { default: 3 })]
+  const filter = image.has('resample') ? FILTERS[image.integer('resample')] : (defaults.filter ?? 'bicubic')
   if (!filter) throw image.error('resample', '1 (Lanczos), 2 (bilinear) or 3 (bicubic)')
   const fit = defaults.fit && readFit(image, defaults.fit, config.vision)
   const budget = fit ? defaults.image : pixels(image, defaults.image)
@@ -52,6 +54,7 @@ export async function readImageSettings(directory: string, config: ModelConfig):
   return {
     image: budget,
     fit,
+    numCrops: defaults.numCrops && image.integer('num_crops', { default: defaults.numCrops, min: 1 }),
     video: video && !fit ? videoPixels(video, defaults.video) : budget,
     filter,
     mean: triple(image, 'image_mean', defaults.mean),

@@ -24,6 +24,8 @@ export interface PreparedVisual {
   patches: Float32Array
   /** of models with separators: what stands at each of its tokens (Batch.featureRows), counted from its own first feature */
   features?: { rows: Int32Array; count: number }
+  /** height and width, of tiled pictures, as the model's own processor reports them */
+  imageSize?: [number, number]
   /** pixels after resizing: frames of (height, width, 3) bytes; only where asked for */
   resized?: { width: number; height: number; frames: Uint8Array[] }
 }

@@ -64,8 +64,9 @@ export class Processor {
           '"chat" needs. Use "raw".'
       )
     const pictures = new PictureCache(options.pictureCache ?? 0)
-    const placeholders = placeholdersOf(tokenizer, config)
-    return new Processor(config, inputRules(config), settings, tokenizer, placeholders, chatTemplate, dual, pictures)
+    const rules = inputRules(config)
+    const placeholders = placeholdersOf(tokenizer, config, rules)
+    return new Processor(config, rules, settings, tokenizer, placeholders, chatTemplate, dual, pictures)
   }
 
   /** E_DATA: nothing to embed, wrong placeholders, too long. E_IMAGE: a picture that cannot be read or is refused. */
@@ -86,8 +87,7 @@ export class Processor {
       },
       label
     )
-    const text = this.written(prompt.text, item)
-    const ids = await this.tokenizer.encode(text)
+    const { text, ids } = await this.tokenize(this.written(prompt.text, item), prompt.imageOrder)
     this.checkIds(ids, item, label)
     const place = (index: number): VisualPlace => ({ imageRoot, where: label, augment, index })
 
@@ -134,6 +134,17 @@ export class Processor {
     return this.rules.writePrompt?.(prompt, facts, this.placeholders) ?? prompt
   }
 
+  private async tokenize(prompt: string, order: readonly number[]): Promise<{ text: string; ids: Int32Array }> {
+    const encode = (text: string): Promise<Int32Array> => this.tokenizer.encode(text)
+    return (await this.rules.tokenize?.(prompt, order, encode)) ?? { text: prompt, ids: await encode(prompt) }
+  }
+
+  /** What a placeholder stands for; undefined: the id is no placeholder. */
+  private kindOf(id: number): 'image' | 'video' | undefined {
+    const { image, video } = this.config.tokens
+    return id < 0 || id === image ? 'image' : id === video ? 'video' : undefined
+  }
+
   /** How many placeholders of the prompt stand for a video. */
   private videoParts({ frames }: Video): number {
     const times = Math.ceil(frames.length / this.config.vision.temporalPatchSize)
@@ -151,8 +162,9 @@ export class Processor {
     let parts = 0
     const visuals = []
     for (const id of ids) {
-      if (id === this.config.tokens.image) visuals.push(images[imageOrder[image++]!]!)
-      else if (id === this.config.tokens.video && --parts <= 0) {
+      const kind = this.kindOf(id)
+      if (kind === 'image') visuals.push(images[imageOrder[image++]!]!)
+      else if (kind === 'video' && --parts <= 0) {
         parts = this.videoParts(videos[video]!)
         visuals.push(videos[video++]!)
       }
@@ -166,7 +178,6 @@ export class Processor {
     visuals: readonly SizedVisual[],
     label: string
   ): { tokens: Int32Array; runs: VisualRun[] } {
-    const { image, video } = this.config.tokens
     const parts = visuals.flatMap(({ kind, grid, fps, featureRows }) =>
       this.rules.parts(kind, grid).map((part) => ({ kind, fps, grid: part, featureRows }))
     )
@@ -187,7 +198,7 @@ export class Processor {
     const runs: VisualRun[] = []
     let end = 0
     for (const id of ids) {
-      const visual = id === image || id === video ? runs.length : -1
+      const visual = this.kindOf(id) ? runs.length : -1
       const count = visual < 0 ? 1 : counts[visual]!
       if (visual >= 0) runs.push({ start: end, ...parts[visual]! })
       tokens.fill(id, end, end + count)
@@ -201,8 +212,9 @@ export class Processor {
     const found = { images: 0, videos: 0 }
     this.tokenizer.requireWithin(ids, this.config.text.vocabSize)
     for (const id of ids) {
-      if (id === image) found.images++
-      else if (id === video) found.videos++
+      const kind = this.kindOf(id)
+      if (kind === 'image') found.images++
+      else if (kind === 'video') found.videos++
     }
     const parts = videos.reduce((sum, each) => sum + this.videoParts(each), 0)
     if (found.images !== images.length || found.videos !== parts)
@@ -216,9 +228,9 @@ export class Processor {
 }
 
 /** The tokens that have the ids of config.json, which models with a tokenizer of their own may call differently. */
-function placeholdersOf(tokenizer: Tokenizer, { tokens }: ModelConfig): Placeholders {
+function placeholdersOf(tokenizer: Tokenizer, { tokens }: ModelConfig, { imagePlaceholder }: InputRules): Placeholders {
   return {
-    image: tokenizer.tokenOf(tokens.image) ?? '<|image_pad|>',
+    image: imagePlaceholder ?? tokenizer.tokenOf(tokens.image) ?? '<|image_pad|>',
     video: (tokens.video < 0 ? undefined : tokenizer.tokenOf(tokens.video)) ?? '<|video_pad|>'
   }
 }

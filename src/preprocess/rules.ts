@@ -9,6 +9,7 @@ import type { Triple } from './image-settings.js'
 import type { Placeholders } from './prompt.js'
 import { clipRules, siglipRules } from './rules/dual.js'
 import { llavaNextRules } from './rules/llava-next.js'
+import { phi3VRules } from './rules/phi3-v.js'
 import { qwen2VlRules } from './rules/qwen2-vl.js'
 import type { ProcessorSettings } from './settings.js'
 import type { PixelBudget } from './smart-resize.js'
@@ -22,6 +23,10 @@ export interface ImageDefaults {
   std: Triple
   /** pictures of one size, cut around the centre or not, or cut into tiles; absent: of any size within the budget */
   fit?: { crop: boolean; tiles?: boolean }
+  /** default: bicubic */
+  filter?: ProcessorSettings['filter']
+  /** of models that cut pictures into as many tiles as they are asked to */
+  numCrops?: number
 }
 
 /** A picture (one frame) or video before it is resized; of a video, the size of its first frame. */
@@ -54,14 +59,31 @@ export interface PictureSize {
   /** of models that cut pictures into tiles; and what stands at each of its tokens (Batch.featureRows, from 0) */
   tiled?: TiledPicture
   featureRows?: Int32Array
+  /** height and width, of tiled pictures, as the model's own processor reports them */
+  imageSize?: [number, number]
 }
 
 export interface InputRules {
   defaults: ImageDefaults
+  /** What stands for a picture while a prompt is put together, where that is no token of the vocabulary. */
+  imagePlaceholder?: string
+  /**
+   * The prompt as the model's own processor takes it, and its ids, -k for picture k (from 1). `order`: for each placeholder,
+   * which picture it stands for (from 0).
+   */
+  tokenize?(
+    prompt: string,
+    order: readonly number[],
+    encode: (text: string) => Promise<Int32Array>
+  ): Promise<{ text: string; ids: Int32Array }>
   /** The prompt as it is tokenized: a family may write a video out in time. */
   writePrompt?(prompt: string, videos: readonly { frames: number; fps: number }[], placeholders: Placeholders): string
   /** The size after resizing, and patches in time, height and width. E_IMAGE, naming `where`. */
-  size(visual: VisualFacts, settings: Pick<ProcessorSettings, 'image' | 'video' | 'fit'>, where: string): PictureSize
+  size(
+    visual: VisualFacts,
+    settings: Pick<ProcessorSettings, 'image' | 'video' | 'fit' | 'numCrops'>,
+    where: string
+  ): PictureSize
   /** The grids of the placeholders that stand for a picture or video in the prompt: itself, or its parts in order. */
   parts(kind: 'image' | 'video', grid: [number, number, number]): [number, number, number][]
   /** Placeholder tokens that one of these becomes. */
@@ -73,6 +95,7 @@ export interface InputRules {
 const RULES: Record<ModelConfig['family'], (config: ModelConfig) => InputRules> = {
   clip: clipRules,
   llava_next: llavaNextRules,
+  phi3_v: phi3VRules,
   qwen2_vl: qwen2VlRules,
   siglip: siglipRules
 }

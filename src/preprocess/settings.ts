@@ -48,7 +48,7 @@ export interface ProcessorSettings {
   maxLength: number
   pixelLimit: number
   firstSize: FirstSize
-  /** undefined: what the model's own files say */
+  /** tiles of a picture at most, of models that cut pictures into as many as they are asked to */
   numCrops: number | undefined
   pooling: Pooling
   normalize: boolean
@@ -95,7 +95,7 @@ export async function resolveSettings(
     maxLength: first('maxLength', config.text.maxPositions, 'config.json'),
     pixelLimit: options.pixelLimit ?? DEFAULT_PIXEL_LIMIT,
     firstSize: first('firstSize', 'none' as const),
-    numCrops: first('numCrops', undefined, files.imageFile),
+    numCrops: first('numCrops', files.numCrops, files.imageFile),
     pooling: first('pooling', 'last' as const),
     normalize: first('normalize', true),
     image,

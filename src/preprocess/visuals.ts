@@ -110,7 +110,7 @@ export async function patchesOf(
 }
 
 async function tiledPatches(
-  { kind, grid, width, height, frames, featureRows }: SizedVisual,
+  { kind, grid, width, height, frames, featureRows, imageSize }: SizedVisual,
   tiled: TiledPicture,
   { vision, settings, keepResized }: { vision: VisionConfig; settings: ProcessorSettings; keepResized: boolean }
 ): Promise<PreparedVisual> {
@@ -122,6 +122,7 @@ async function tiledPatches(
     grid,
     patches,
     features: { rows: featureRows!, count: (grid[0] * grid[1] * grid[2]) / mergeSize ** 2 },
+    ...(imageSize && { imageSize }),
     ...(canvas ? { resized: { width, height, frames: [canvas] } } : {})
   }
 }

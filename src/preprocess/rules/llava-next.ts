@@ -24,6 +24,7 @@ export function llavaNextRules({ vision }: ModelConfig): InputRules {
       const tiled = anyresPicture({ width, height }, { resolutions: vision.resolutions!, tile })
       return {
         ...tiled.canvas,
+        imageSize: [height, width],
         grid: [tileCount(tiled), side, side],
         tiled,
         featureRows: anyresRows({ width, height }, tiled, side)

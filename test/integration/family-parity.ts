@@ -1,0 +1,153 @@
+/** What every family of models is tested with: recorded vectors, and six steps of training, of `test/golden/<family>`. */
+import { existsSync, mkdtempSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { beforeAll, describe, expect, it } from 'vitest'
+import {
+  command,
+  cosineDistance,
+  floats,
+  golden,
+  largestDifference,
+  norm,
+  readJson,
+  readJsonl,
+  readNpy,
+  readTensors,
+  temporaryFolder,
+  type StoredTensor
+} from './golden.js'
+
+export interface RecordedItem {
+  id: string
+  prompt: string
+  input_ids: number[]
+  image_sizes: number[][]
+}
+
+export class Family {
+  readonly folder = temporaryFolder()
+  readonly inputs: RecordedItem[]
+  private readonly recorded: Map<string, StoredTensor>
+
+  /** `bound`: of a vector's numbers */
+  constructor(
+    readonly name: string,
+    readonly bound: number
+  ) {
+    this.inputs = readJsonl<RecordedItem>(this.path('inputs.jsonl'))
+    this.recorded = readTensors(this.path('embeddings.safetensors'))
+  }
+
+  path(...parts: string[]): string {
+    return golden(this.name, ...parts)
+  }
+
+  rows(name: string): Float32Array[] {
+    const tensor = this.recorded.get(name)!
+    const dimension = tensor.shape[1]!
+    return this.inputs.map((_, i) => floats(tensor).subarray(i * dimension, (i + 1) * dimension))
+  }
+
+  async embed(model: string, { dtype = 'f32', more = [] as string[] } = {}): Promise<Float32Array[]> {
+    const output = join(this.folder, 'embeddings.npy')
+    const input = ['--input', this.path('items.jsonl'), '--image-root', golden('pictures'), '--output', output]
+    await command('embed', '--model', model, '--device', 'cpu', '--dtype', dtype, '--prompt', 'raw', ...input, ...more)
+    return readNpy(output)
+  }
+
+  async inspect(): Promise<RecordedItem[]> {
+    const input = ['--input', this.path('items.jsonl'), '--image-root', golden('pictures')]
+    const lines = await command('inspect', '--model', this.path('model'), '--prompt', 'raw', ...input, '--json')
+    return lines.map((line) => JSON.parse(line) as RecordedItem)
+  }
+
+  expectRecorded(vector: Float32Array, index: number): void {
+    const theirs = this.rows('embeddings')[index]!
+    expect(largestDifference(vector, theirs)).toBeLessThanOrEqual(this.bound)
+    expect(cosineDistance(vector, theirs)).toBeLessThanOrEqual(1e-6)
+  }
+
+  /** Items whose vector is within the bound of what the reference gives with an error. */
+  passing(ours: readonly Float32Array[], error: string): string[] {
+    const wrong = this.rows(error)
+    return this.inputs.filter((_, i) => largestDifference(ours[i]!, wrong[i]!) <= this.bound).map(({ id }) => id)
+  }
+
+  async train(name: string, changes: Record<string, unknown> = {}): Promise<string> {
+    const { options } = readJson<Expected>(this.path('training', name, 'expected.json'))
+    const adapter = this.path('training', name, 'adapter')
+    const run = mkdtempSync(join(this.folder, `${name}-`))
+    const config = {
+      model: { path: this.path('model'), adapter: existsSync(adapter) ? adapter : null, dtype: 'f32', device: 'cpu' },
+      tune: { mode: existsSync(adapter) ? 'lora' : 'full' },
+      data: [{ name: 'rows', path: this.path('training', name, 'rows.jsonl'), image_root: golden('pictures') }],
+      train: { chunk_size: 3, shuffle: false, ...options, ...changes },
+      prompt: { style: 'raw' },
+      output: { dir: join(run, 'run'), dump_gradients: [1] }
+    }
+    writeFileSync(join(run, 'config.yaml'), JSON.stringify(config)) // JSON is YAML
+    await command('train', '--config', join(run, 'config.yaml'), '--quiet')
+    return config.output.dir
+  }
+}
+
+interface Expected {
+  options: Record<string, unknown>
+  losses: number[]
+  grad_norms: number[]
+}
+
+const totalNorm = (tensors: Iterable<StoredTensor>): number =>
+  norm(Array.from(tensors, (tensor) => norm(floats(tensor))))
+const difference = (a: StoredTensor, b: StoredTensor): number => {
+  const other = floats(b)
+  return norm(Float32Array.from(floats(a), (each, i) => each - other[i]!))
+}
+
+/** Losses, gradients by name, and independence of the chunk size, for the runs `lora`, `dora` and `full`. */
+export function describeTraining(family: Family): void {
+  describe.each([
+    { name: 'lora', bound: 2e-4 },
+    { name: 'dora', bound: 2e-4 },
+    { name: 'full', bound: 1e-3 }
+  ])(`training "$name" of ${family.name}`, ({ name, bound }) => {
+    const want = readJson<Expected>(family.path('training', name, 'expected.json'))
+    const theirs = readTensors(family.path('training', name, 'gradients.safetensors'))
+    let run: string
+    beforeAll(async () => {
+      run = await family.train(name)
+    })
+
+    it('has the losses of the reference at each of six steps', () => {
+      const metrics = readJsonl<{ loss: number; grad_norm: number }>(join(run, 'metrics.jsonl'))
+      expect(metrics).toHaveLength(6)
+      for (const [i, { loss, grad_norm }] of metrics.entries()) {
+        expect(Math.abs(loss / want.losses[i]! - 1), `step ${i + 1}`).toBeLessThanOrEqual(bound)
+        expect(Math.abs(grad_norm / want.grad_norms[i]! - 1), `step ${i + 1}`).toBeLessThanOrEqual(1e-2)
+      }
+    })
+
+    it('has every gradient of the first step, by name', () => {
+      const ours = readTensors(join(run, 'gradients-1.safetensors'))
+      expect([...ours.keys()].sort()).toEqual([...theirs.keys()].sort())
+      const all = totalNorm(theirs.values())
+      const off = [...theirs].flatMap(([tensor, value]) => {
+        const apart = difference(ours.get(tensor)!, value)
+        const size = norm(floats(value))
+        // the gradient of a key's bias is zero but for rounding
+        return apart <= 1e-4 * size || apart <= 1e-6 * all ? [] : [`${tensor}: ${apart / size}`]
+      })
+      expect(off).toEqual([])
+    })
+
+    it('does not depend on the chunk size', async () => {
+      const gradients = async (chunk_size: number): Promise<Map<string, StoredTensor>> =>
+        readTensors(join(await family.train(name, { chunk_size, max_steps: 1 }), 'gradients-1.safetensors'))
+      const whole = await gradients(100)
+      const parts = await gradients(1)
+      const all = totalNorm(whole.values())
+      for (const [tensor, value] of whole)
+        expect(difference(value, parts.get(tensor)!) / all, tensor).toBeLessThanOrEqual(1e-6)
+    })
+  })
+}
