@@ -16,9 +16,7 @@ const deleted = new Set(
 )
 const files = listed.stdout.split('\0').filter((path) => path && !deleted.has(path))
 
-const scripts = files.filter(
-  (path) => /\.(ts|mjs|js|json)$/.test(path) && path !== 'package-lock.json' && !path.startsWith('test/golden/')
-)
+const scripts = files.filter((path) => /\.(ts|mjs|js|json)$/.test(path) && path !== 'package-lock.json')
 const native = files.filter((path) => /\.(h|cpp|cu|cuh)$/.test(path))
 
 const wrong = [...prettier(scripts), ...clangFormat(native)]
