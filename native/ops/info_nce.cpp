@@ -20,6 +20,7 @@ InfoNceResult info_nce(Tensor dqueries, Tensor dtargets, Tensor queries, Tensor 
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr double kLog2 = 0.693147180559945309;
 
 double dot(const float* a, const float* b, int64_t size) {
   double sums[4] = {};
@@ -35,7 +36,7 @@ double softplus(double x) { return x > 0 ? x + std::log1p(std::exp(-x)) : std::l
 
 // One direction: queries to targets (rows), or back (columns). With log_rest = log R of the header:
 struct Direction {
-  float* highest;  // online sum of the negatives
+  float* highest;  // online sum of the negatives; this and shift are in units of log 2
   double* sums;
   float* shift;    // L = -log mean over positives of 1 / (R + e^s): a negative's gradient is e^(s - L)
   double* losses;  // of each row or column
@@ -139,10 +140,12 @@ class CpuInfoNce {
     ScoreTile& scores = tile.scores;
     scores.D = D_, scores.threads = threads_, scores.scores = scores_;
     scores.query_rows = floats(score_.packed_floats(D_)), scores.target_columns = floats(score_.packed_floats(D_));
-    tile.inverse_temperature = 1 / options_.temperature;
+    tile.steepness = float(1 / (kLog2 * double(options_.temperature)));
+    scores.type = options_.dtype;
     if (gradients) {
       tile.query_channels = floats(kernel_.channel_floats(D_));
       tile.target_channels = floats(kernel_.channel_floats(D_));
+      if (options_.dtype == DType::BF16) tile.row_weights = floats(kScoreTile * kScoreTile / 2);
     }
     for (int64_t j = 0; j < N_; j += kScoreTile) {
       scores.targets = t_ + j * D_, scores.columns = std::min(kScoreTile, N_ - j);
@@ -166,7 +169,7 @@ class CpuInfoNce {
     d.losses[i] = 0;
     d.shift[i] = float(kInfinity);  // a target that is nobody's positive: no loss, no gradient
     if (begin == end) return;
-    const double log_rest = d.sums[i] == 0 ? -kInfinity : double(d.highest[i]) + std::log(d.sums[i]);
+    const double log_rest = d.sums[i] == 0 ? -kInfinity : kLog2 * double(d.highest[i]) + std::log(d.sums[i]);
     const double count = double(end - begin);
     double lowest = kInfinity, mean = 0;
     for (int64_t n = begin; n < end; ++n) {
@@ -179,7 +182,7 @@ class CpuInfoNce {
       const double s = positive_scores_[entry(n)];
       mean += std::exp(lowest - s - softplus(log_rest - s)) / count;
     }
-    d.shift[i] = float(lowest - std::log(mean));
+    d.shift[i] = float((lowest - std::log(mean)) / kLog2);
   }
 
   void add_scaled(float* to, const float* x, float factor) const {
@@ -215,6 +218,8 @@ InfoNceResult info_nce(Tensor dqueries, Tensor dtargets, Tensor queries, Tensor 
     OpCheck("info_nce", "targets", targets).fits("dtargets", dtargets, {targets.rows(), D}, Types::F32);
   }
   require(options.temperature > 0, "E_OPTION", "info_nce: temperature ", options.temperature, " is not above 0");
+  require(options.dtype == DType::F32 || options.dtype == DType::BF16, "E_OPTION", "info_nce: products of ",
+          name_of(options.dtype), " are neither f32 nor bf16");
   require(B > 0, "E_BATCH", "info_nce: there are no queries");
   check_pairs(options, B, targets.rows());
   VLM2VEC_DISPATCH_CUDA(*queries.device, info_nce(dqueries, dtargets, queries, targets, options, scratch));

@@ -9,23 +9,25 @@ namespace vlm2vec {
 
 struct InfoNceTile {
   ScoreTile scores;
-  float inverse_temperature;
+  float steepness;  // log2 e / temperature
   float *query_channels, *target_channels;  // packed for gradients
+  float* row_weights;                       // (kScoreTile, kScoreTile / 2) words: weights by rows, if bf16 products
 };
 
 struct InfoNceKernels {
   int64_t (*channel_floats)(int64_t D);  // of query_channels, and of target_channels
   void (*pack_query_channels)(const InfoNceTile& tile);
   void (*pack_target_channels)(const InfoNceTile& tile);
-  // Online sums: highest is the largest score / temperature so far, sums those of e^(score / temperature - highest).
+  // Online sums: highest is the largest score / temperature so far, sums those of e^(score / temperature - highest). All
+  // but the sums are in units of log 2: powers of two are computed.
   void (*add_row_sums)(const InfoNceTile& tile, float* highest, double* sums);
   void (*add_column_sums)(const InfoNceTile& tile, float* highest, double* sums);
-  // score = row_weight e^(score / temperature - row_shift) + column_weight e^(score / temperature - column_shift);
-  // column_shift may be null.
+  // weight = row_weight e^(score / temperature - row_shift) + column_weight e^(score / temperature - column_shift), in
+  // the place of the scores; column_shift may be null. Shifts in units of log 2.
   void (*weigh)(const InfoNceTile& tile, const float* row_shift, float row_weight, const float* column_shift,
                 float column_weight);
-  void (*add_dqueries)(const InfoNceTile& tile, float* dqueries);  // dqueries += scores · targets
-  void (*add_dtargets)(const InfoNceTile& tile, float* dtargets);  // dtargets += scoresᵀ · queries
+  void (*add_dqueries)(const InfoNceTile& tile, float* dqueries);  // dqueries += weights · targets
+  void (*add_dtargets)(const InfoNceTile& tile, float* dtargets);  // dtargets += weightsᵀ · queries
 };
 
 VLM2VEC_DECLARE_KERNELS(InfoNceKernels, info_nce_kernels)

@@ -5,40 +5,53 @@
 namespace vlm2vec::VLM2VEC_ISA {
 
 constexpr int64_t kStride = kScoreTile;
-constexpr int64_t kRowGroup = 96, kColumnGroup = 192;  // of one thread at a time: scores and a block of A stay in L2
-static_assert(kStride % kRows == 0 && kStride % kColumns == 0 && kRowGroup % kRows == 0 && kColumnGroup % kColumns == 0,
-              "tiles do not divide blocks");
+static_assert(kStride % kRows == 0 && kStride % kColumns == 0, "tiles do not divide blocks");
 
 static int64_t packed_floats(int64_t D) { return kStride * D; }
 
-static void pack_queries(const ScoreTile& tile) {
-  const int64_t D = tile.D;
-  parallel_for(tile.threads, round_up(tile.rows, kRows) / kRows, [=](int64_t t) {
+template <typename Op>
+static void pack_queries_as(const ScoreTile& tile) {
+  const int64_t depth = words<Op>(tile.D);
+  parallel_for(tile.threads, round_up(tile.rows, kRows) / kRows, [&](int64_t t) {
     const int64_t first = t * kRows;
-    pack_transposed<kRows>(tile.query_rows + first * D, tile.queries + first * D, D, smaller(kRows, tile.rows - first),
-                           D);
+    pack_rows<Op, kRows>(tile.query_rows + first * depth, smaller(kRows, tile.rows - first), tile.D,
+                         [&](int64_t i) { return tile.queries + (first + i) * tile.D; });
   });
 }
 
-static void pack_targets(const ScoreTile& tile) {
-  const int64_t D = tile.D;
-  parallel_for(tile.threads, round_up(tile.columns, kColumns) / kColumns, [=](int64_t t) {
+template <typename Op>
+static void pack_targets_as(const ScoreTile& tile) {
+  const int64_t depth = words<Op>(tile.D);
+  parallel_for(tile.threads, round_up(tile.columns, kColumns) / kColumns, [&](int64_t t) {
     const int64_t first = t * kColumns;
-    pack_transposed<kColumns>(tile.target_columns + first * D, tile.targets + first * D, D,
-                              smaller(kColumns, tile.columns - first), D);
+    pack_rows<Op, kColumns>(tile.target_columns + first * depth, smaller(kColumns, tile.columns - first), tile.D,
+                            [&](int64_t i) { return tile.targets + (first + i) * tile.D; });
   });
 }
 
-static void multiply(const ScoreTile& tile) {
-  const int64_t row_groups = round_up(tile.rows, kRowGroup) / kRowGroup;
-  const int64_t column_groups = round_up(tile.columns, kColumnGroup) / kColumnGroup;
+// A group of rows, a block of depth at a time, stays in L2 while the columns go by; many threads take smaller groups.
+template <typename Op>
+static void multiply_as(const ScoreTile& tile) {
+  const int64_t row_group = tile.threads > 4 ? 96 : 240, column_group = tile.threads > 4 ? 192 : 480;
+  const int64_t row_groups = (tile.rows + row_group - 1) / row_group;
+  const int64_t column_groups = (tile.columns + column_group - 1) / column_group, depth = words<Op>(tile.D);
   parallel_for_dynamic(tile.threads, row_groups * column_groups, [=](int64_t i) {
-    const int64_t row = i % row_groups * kRowGroup, column = i / row_groups * kColumnGroup;
-    const int64_t rows = smaller(kRowGroup, tile.rows - row), columns = smaller(kColumnGroup, tile.columns - column);
-    multiply_packed(tile.scores + row * kStride + column, kStride, tile.query_rows + row * tile.D,
-                    round_up(rows, kRows) / kRows, tile.target_columns + column * tile.D,
-                    round_up(columns, kColumns) / kColumns, tile.D, false);
+    const int64_t row = i % row_groups * row_group, column = i / row_groups * column_group;
+    const int64_t rows = smaller(row_group, tile.rows - row), columns = smaller(column_group, tile.columns - column);
+    multiply_packed<Op>(tile.scores + row * kStride + column, kStride, tile.query_rows + row * depth,
+                        round_up(rows, kRows) / kRows, tile.target_columns + column * depth,
+                        round_up(columns, kColumns) / kColumns, depth, false);
   });
+}
+
+static void pack_queries(const ScoreTile& tile) {
+  tile.type == DType::BF16 ? pack_queries_as<Halved>(tile) : pack_queries_as<Singles>(tile);
+}
+static void pack_targets(const ScoreTile& tile) {
+  tile.type == DType::BF16 ? pack_targets_as<Halved>(tile) : pack_targets_as<Singles>(tile);
+}
+static void multiply(const ScoreTile& tile) {
+  tile.type == DType::BF16 ? multiply_as<Halved>(tile) : multiply_as<Singles>(tile);
 }
 
 // The query as a tile with one row, one panel of candidates, and their products.

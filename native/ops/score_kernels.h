@@ -3,6 +3,7 @@
 #pragma once
 #include <cstdint>
 
+#include "core/dtype.h"
 #include "core/isa.h"
 
 namespace vlm2vec {
@@ -14,6 +15,7 @@ struct ScoreTile {
   int64_t rows, columns, D;            // rows, columns <= kScoreTile
   float* scores;                       // (kScoreTile, kScoreTile)
   float *query_rows, *target_columns;  // packed
+  DType type;                          // BF16: rounded to it where the machine has bf16 products
   int threads;
 };
 
