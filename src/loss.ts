@@ -1,6 +1,6 @@
 /** The contrastive loss with its gradients, as a function of arrays. */
 import { Vlm2VecError } from './errors.js'
-import { native } from './native.js'
+import { native, type DType } from './native.js'
 import { resolveDevice } from './device.js'
 
 export interface ContrastiveLossOptions {
@@ -16,6 +16,8 @@ export interface ContrastiveLossOptions {
   symmetric?: boolean
   /** false: only the loss; default true */
   gradients?: boolean
+  /** 'bf16': products of numbers rounded to it, summed in f32, where the machine is faster at that; default 'f32' */
+  dtype?: DType
   /** 'auto', 'cpu', 'cuda' or 'cuda:N' */
   device?: string
   /** CPU threads; 0: one a core */
@@ -46,11 +48,12 @@ export async function contrastiveLoss(
   targets: Float32Array,
   options: ContrastiveLossOptions
 ): Promise<ContrastiveLoss> {
-  const { dimension, temperature = 0.02, symmetric = false, gradients = true, mask } = options
+  const { dimension, temperature = 0.02, symmetric = false, gradients = true, dtype = 'f32', mask } = options
   if (!Number.isSafeInteger(dimension) || dimension < 1)
     throw wrongOption('a whole number of at least 1', 'dimension', dimension)
   if (!(Number.isFinite(temperature) && temperature > 0))
     throw wrongOption('a number above 0', 'temperature', temperature)
+  if (dtype !== 'f32' && dtype !== 'bf16') throw wrongOption("'f32' or 'bf16'", 'dtype', dtype)
   if (typeof symmetric !== 'boolean') throw wrongOption('true or false', 'symmetric', symmetric)
   const B = rows(queries, 'queries', dimension)
   const N = rows(targets, 'targets', dimension)
@@ -65,7 +68,7 @@ export async function contrastiveLoss(
   const positiveStarts = Int32Array.from({ length: B + 1 }, (_, i) => i)
   const ids = mask && maskInput(mask, positiveStarts, { B, N })
   const device = { device: resolveDevice(options.device ?? 'auto'), threads: options.threads ?? 0 }
-  const rowsAndOptions = { queries, targets, dimension, temperature, symmetric, gradients }
+  const rowsAndOptions = { queries, targets, dimension, temperature, symmetric, gradients, dtype }
   const result = await native().contrastiveLoss({ ...rowsAndOptions, positiveStarts, positives, ...ids }, device)
   const none = new Float32Array(0)
   return { dQueries: none, dTargets: none, ...result }

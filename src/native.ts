@@ -154,6 +154,8 @@ export interface ContrastiveLossInput {
   dimension: number
   temperature: number
   symmetric: boolean
+  /** bf16: products of numbers rounded to it, summed in f32, where the machine has an instruction for that */
+  dtype: DType
   /** positives of query i: positives[positiveStarts[i] .. positiveStarts[i + 1]) */
   positiveStarts: Int32Array
   positives: Int32Array

@@ -90,6 +90,7 @@ Napi::Value contrastive_loss(const Napi::CallbackInfo& info) {
 
   InfoNceOptions options;
   options.temperature = input.Get("temperature").ToNumber().FloatValue();
+  options.dtype = dtype_argument(input.Get("dtype").ToString().Utf8Value());
   options.symmetric = input.Get("symmetric").ToBoolean();
   options.positive_starts = starts.data;
   options.positives = positives.data;

@@ -20,6 +20,10 @@ namespace {
 
 // Keys and values are packed for this many bytes' worth of pairs at a time.
 constexpr size_t kPackedBytes = size_t(64) << 20;
+// Sequences of more than kUndivided tokens are divided into parts of about kPartKeys keys, at most kMostParts; their
+// shares of dq are kept for this many bytes' worth of pairs at a time.
+constexpr int64_t kUndivided = 1536, kPartKeys = 1024, kMostParts = 4;
+constexpr size_t kSharesBytes = size_t(128) << 20;
 
 const AttentionForwardKernels& forward_kernels(const Device& device) {
   return VLM2VEC_KERNELS(device.isa(), attention_forward_kernels);
@@ -102,6 +106,37 @@ void forward_wave(AttentionProblem problem, AttentionPair* pairs, int64_t count,
   kernel.forward(problem);
 }
 
+// Parts of a pair for the backward pass, and the floats of dq that each of several has.
+int64_t parts_of(int64_t length) {
+  return length <= kUndivided ? 1 : std::min(kMostParts, (length + kPartKeys - 1) / kPartKeys);
+}
+int64_t share_floats(const AttentionProblem& problem, const AttentionPair& pair) {
+  return parts_of(pair.length) == 1 ? 0 : pair.length * problem.group * problem.HS;
+}
+
+// One wave: pairs [first, last), whose shares of dq are there at once.
+void backward_wave(AttentionProblem problem, int64_t first, int64_t last, int64_t shares, Device& device) {
+  const AttentionBackwardKernels& kernel = VLM2VEC_KERNELS(device.isa(), attention_backward_kernels);
+  std::vector<AttentionPart> parts;
+  int64_t longest = 0;
+  for (int64_t i = first; i < last; ++i) {
+    const int64_t length = problem.pairs[i].length, count = parts_of(length);
+    for (int64_t p = 0; p < count; ++p) {
+      const int64_t begin = length * p / count, end = length * (p + 1) / count;
+      parts.push_back({i, begin, end - begin, nullptr});
+      longest = std::max(longest, end - begin);
+    }
+  }
+  const int64_t scratch = problem.threads * kernel.scratch_floats(longest, problem.HS);
+  problem.scratch = static_cast<float*>(device.state<Workspace>().reserve(size_t(scratch + shares) * sizeof(float)));
+  float* next = problem.scratch + scratch;
+  for (AttentionPart& part : parts)
+    if (const int64_t floats = share_floats(problem, problem.pairs[part.pair]); floats > 0)
+      part.dq = next, next += floats;
+  problem.parts = parts.data(), problem.part_count = int64_t(parts.size());
+  kernel.backward(problem);
+}
+
 }  // namespace
 
 void attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v, Tensor starts, AttentionSizes sizes) {
@@ -123,7 +158,7 @@ void attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v, Ten
 void attention_backward(Tensor dq, Tensor dk, Tensor dv, Tensor dout, Tensor q, Tensor k, Tensor v, Tensor out,
                         Tensor lse, Tensor starts, AttentionSizes sizes) {
   check_inputs("attention_backward", q, k, v, lse, starts, sizes);
-  const int64_t NH = q.shape[1], NKV = k.shape[1], HS = q.shape[2];
+  const int64_t NH = q.shape[1], NKV = k.shape[1];
   check_heads("attention_backward", "dq", dq, q, NH);
   check_heads("attention_backward", "dk", dk, q, NKV);
   check_heads("attention_backward", "dv", dv, q, NKV);
@@ -136,10 +171,12 @@ void attention_backward(Tensor dq, Tensor dk, Tensor dv, Tensor dout, Tensor q, 
   problem.dq = rows_of(dq), problem.dk = rows_of(dk), problem.dv = rows_of(dv), problem.dout = rows_of(dout);
   problem.pairs = pairs.data(), problem.pair_count = int64_t(pairs.size());
   problem.threads = threads_for(*q.device, 3 * work_of(problem, pairs));
-  const AttentionBackwardKernels& kernel = VLM2VEC_KERNELS(q.device->isa(), attention_backward_kernels);
-  const int64_t floats = problem.threads * kernel.scratch_floats(pairs[0].length, HS);
-  problem.scratch = static_cast<float*>(q.device->state<Workspace>().reserve(size_t(floats) * sizeof(float)));
-  kernel.backward(problem);
+  for (size_t first = 0, last; first < pairs.size(); first = last) {
+    int64_t shares = 0;  // floats of dq
+    for (last = first; last < pairs.size() && (last == first || shares * sizeof(float) < kSharesBytes); ++last)
+      shares += share_floats(problem, pairs[last]) * parts_of(pairs[last].length);
+    backward_wave(problem, int64_t(first), int64_t(last), shares, *q.device);
+  }
 }
 
 }  // namespace vlm2vec

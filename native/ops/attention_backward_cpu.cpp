@@ -1,4 +1,4 @@
-// Blocks of query rows outside, blocks of keys inside; dk and dv of the whole pair are accumulated in scratch.
+// Blocks of query rows outside, blocks of keys inside; dk and dv of all keys of a part are accumulated in scratch.
 #include <omp.h>
 
 #include "ops/attention_tiles.h"
@@ -6,8 +6,8 @@
 namespace vlm2vec::VLM2VEC_ISA {
 
 struct BackwardScratch {
-  float *k_columns, *v_columns, *k_depth;  // packed for the pair
-  float *dk, *dv;                          // (length + kRows, wide(HS))
+  float *k_columns, *v_columns, *k_depth;  // packed for the part
+  float *dk, *dv;                          // (keys + kRows, wide(HS))
   float *q_rows, *dout_rows;               // packed for the block of query rows
   float *q_depth, *dout_depth;
   float *p, *ds;   // (kQueryRows, kStride) scores and dout·v, then the words of p and ds by columns: word (i, j)
@@ -16,16 +16,16 @@ struct BackwardScratch {
   float *dq, *delta, *lse;  // (kQueryRows, wide(HS)), (kQueryRows)
   int64_t floats;
 
-  BackwardScratch(float* scratch, int64_t length, int64_t HS) {
+  BackwardScratch(float* scratch, int64_t keys, int64_t HS) {
     float* next = scratch;
     const auto take = [&next](int64_t count) {
       float* taken = next;
       next += padded(count);
       return taken;
     };
-    k_columns = take(columns_floats<Singles>(length, HS)), v_columns = take(columns_floats<Singles>(length, HS));
-    k_depth = take(depth_floats<Singles>(length, HS));
-    dk = take((length + kRows) * wide(HS)), dv = take((length + kRows) * wide(HS));
+    k_columns = take(columns_floats<Singles>(keys, HS)), v_columns = take(columns_floats<Singles>(keys, HS));
+    k_depth = take(depth_floats<Singles>(keys, HS));
+    dk = take((keys + kRows) * wide(HS)), dv = take((keys + kRows) * wide(HS));
     q_rows = take(rows_floats<Singles>(HS)), dout_rows = take(rows_floats<Singles>(HS));
     q_depth = take(kQueryRows * wide(HS)), dout_depth = take(kQueryRows * wide(HS));
     p = take(kQueryRows * kStride), ds = take(kQueryRows * kStride), ds_rows = take(kQueryRows * kStride);
@@ -34,9 +34,9 @@ struct BackwardScratch {
   }
 };
 
-static int64_t backward_floats(int64_t longest, int64_t HS) {
+static int64_t backward_floats(int64_t keys, int64_t HS) {
   float* const nowhere = nullptr;
-  return BackwardScratch(nowhere, longest, HS).floats;
+  return BackwardScratch(nowhere, keys, HS).floats;
 }
 
 // p = 2^(scale s - lse), ds = p (dout·v - delta) of kLanes keys; 0 from lane n on.
@@ -84,7 +84,8 @@ static void differentiate(const AttentionTiles& tiles, const BackwardScratch& sc
 }
 
 template <typename Op>
-static void backward_tiles(const AttentionTiles& tiles, const BackwardScratch& scratch, int64_t length, float scale) {
+static void backward_tiles(const AttentionTiles& tiles, const BackwardScratch& scratch, const AttentionPart& part,
+                           float scale) {
   const int64_t stride = wide(tiles.HS), rows = words<Op>(tiles.rows);
   tiles.multiply<Op>(scratch.p, scratch.q_rows, scratch.k_columns);
   tiles.multiply<Op>(scratch.ds, scratch.dout_rows, scratch.v_columns);
@@ -93,14 +94,14 @@ static void backward_tiles(const AttentionTiles& tiles, const BackwardScratch& s
     for (int64_t j = 0; j < tiles.keys; j += kRows) {
       const int64_t i = tiles.first_row(j) / Op::kNumbers;
       if (i >= rows) break;
-      const int64_t to = (tiles.key + j) * stride + c, from = i * kStride + j, channels = c * rows + i * kColumns;
+      const int64_t to = (tiles.place + j) * stride + c, from = i * kStride + j, channels = c * rows + i * kColumns;
       multiply_panel<1, kStride, Op>(scratch.dv + to, stride, scratch.p + from, scratch.dout_depth + channels, rows - i,
                                      true, tiles.HS - c);
       multiply_panel<1, kStride, Op>(scratch.dk + to, stride, scratch.ds + from, scratch.q_depth + channels, rows - i,
                                      true, tiles.HS - c);
     }
-  tiles.accumulate<Op>(scratch.dq, Op::kNumbers == 1 ? scratch.ds : scratch.ds_rows, scratch.k_depth, length,
-                       tiles.key > 0);
+  tiles.accumulate<Op>(scratch.dq, Op::kNumbers == 1 ? scratch.ds : scratch.ds_rows, scratch.k_depth, part.keys,
+                       tiles.place > 0 || part.key > 0);
 }
 
 template <typename Op, typename Number>
@@ -125,40 +126,77 @@ static void load_query_block(const AttentionProblem& problem, const AttentionPai
   pack_as_depth<Op>(scratch.dout_depth, dout, first, rows);
 }
 
+// The first query row, of whole blocks, that sees keys of the part.
+static int64_t first_row_of(const AttentionProblem& problem, const AttentionPart& part) {
+  return problem.causal ? part.key * problem.group / kQueryRows * kQueryRows : 0;
+}
+
 template <typename Op, typename Number>
-static void backward_pair(const AttentionProblem& problem, const AttentionPair& pair, float* memory) {
+static void backward_part(const AttentionProblem& problem, const AttentionPart& part, float* memory) {
+  const AttentionPair& pair = problem.pairs[part.pair];
   const int64_t HS = problem.HS, length = pair.length, group = problem.group, stride = wide(HS);
-  const BackwardScratch scratch(memory, length, HS);
-  pack_as_columns<Op>(scratch.k_columns, rows_of<Number>(problem.k, problem, pair, 1), length);
-  pack_as_columns<Op>(scratch.v_columns, rows_of<Number>(problem.v, problem, pair, 1), length);
-  pack_as_depth<Op>(scratch.k_depth, rows_of<Number>(problem.k, problem, pair, 1), 0, length);
-  std::memset(scratch.dk, 0, size_t((length + kRows) * stride) * sizeof(float));
-  std::memset(scratch.dv, 0, size_t((length + kRows) * stride) * sizeof(float));
+  const BackwardScratch scratch(memory, part.keys, HS);
+  auto k = rows_of<Number>(problem.k, problem, pair, 1), v = rows_of<Number>(problem.v, problem, pair, 1);
+  k.first = k(part.key), v.first = v(part.key);
+  pack_as_columns<Op>(scratch.k_columns, k, part.keys);
+  pack_as_columns<Op>(scratch.v_columns, v, part.keys);
+  pack_as_depth<Op>(scratch.k_depth, k, 0, part.keys);
+  std::memset(scratch.dk, 0, size_t((part.keys + kRows) * stride) * sizeof(float));
+  std::memset(scratch.dv, 0, size_t((part.keys + kRows) * stride) * sizeof(float));
   const auto dq = output_rows<Number>(problem.dq, problem, pair, group);
-  for (int64_t first = 0; first < length * group; first += kQueryRows) {
+  for (int64_t first = first_row_of(problem, part); first < length * group; first += kQueryRows) {
     const int64_t rows = smaller(kQueryRows, length * group - first);
     load_query_block<Op, Number>(problem, pair, scratch, first, rows);
-    const int64_t seen = problem.causal ? (first + rows - 1) / group + 1 : length;
-    for (int64_t key = 0; key < seen; key += kKeys)
-      backward_tiles<Op>({HS, group, problem.causal, first, rows, key, smaller(kKeys, seen - key)}, scratch, length,
-                         problem.scale * kLog2E);
-    scatter(dq, first, rows, scratch.dq, stride, problem.scale);
+    // the first keys of a causal part are not seen by all rows of its first blocks
+    if (part.key > 0) std::memset(scratch.dq, 0, size_t(kQueryRows * stride) * sizeof(float));
+    const int64_t end = part.key + part.keys;
+    const int64_t seen = problem.causal ? smaller(end, (first + rows - 1) / group + 1) : end;
+    for (int64_t key = part.key; key < seen; key += kKeys)
+      backward_tiles<Op>({HS, group, problem.causal, first, rows, key, smaller(kKeys, seen - key), key - part.key},
+                         scratch, part, problem.scale * kLog2E);
+    if (part.dq)
+      scatter(HeadRows<float>{part.dq, HS, HS, 1}, first, rows, scratch.dq, stride, 1);
+    else
+      scatter(dq, first, rows, scratch.dq, stride, problem.scale);
   }
-  scatter(output_rows<Number>(problem.dk, problem, pair, 1), 0, length, scratch.dk, stride, problem.scale);
-  scatter(output_rows<Number>(problem.dv, problem, pair, 1), 0, length, scratch.dv, stride, 1);
+  scatter(output_rows<Number>(problem.dk, problem, pair, 1), part.key, part.keys, scratch.dk, stride, problem.scale);
+  scatter(output_rows<Number>(problem.dv, problem, pair, 1), part.key, part.keys, scratch.dv, stride, 1);
+}
+
+// dq from the shares of parts [begin, end), which are those of one pair, in their order.
+template <typename Number>
+static void join_parts(const AttentionProblem& problem, int64_t begin, int64_t end) {
+  const AttentionPair& pair = problem.pairs[problem.parts[begin].pair];
+  const int64_t HS = problem.HS, rows = pair.length * problem.group;
+  const auto dq = output_rows<Number>(problem.dq, problem, pair, problem.group);
+  parallel_for(problem.threads, rows, [&](int64_t row) {
+    Number* to = dq(row);
+    for (int64_t c = 0; c < HS; c += kLanes) {
+      Floats sum = {};
+      for (int64_t p = begin; p < end && first_row_of(problem, problem.parts[p]) <= row; ++p)
+        sum += load(problem.parts[p].dq + row * HS + c, lanes(HS - c));
+      store(to + c, sum * broadcast(problem.scale), lanes(HS - c));
+    }
+  });
+}
+
+template <typename Op, typename Number>
+static void backward_as(const AttentionProblem& problem) {
+  int64_t keys = 0;
+  for (int64_t i = 0; i < problem.part_count; ++i) keys = larger(keys, problem.parts[i].keys);
+  const int64_t floats = backward_floats(keys, problem.HS);
+  parallel_for_dynamic(problem.threads, problem.part_count, [&](int64_t i) {
+    backward_part<Op, Number>(problem, problem.parts[i], problem.scratch + omp_get_thread_num() * floats);
+  });
+  for (int64_t begin = 0, end; begin < problem.part_count; begin = end) {
+    for (end = begin + 1; end < problem.part_count && problem.parts[end].pair == problem.parts[begin].pair; ++end) {
+    }
+    if (problem.parts[begin].dq) join_parts<Number>(problem, begin, end);
+  }
 }
 
 static void backward(const AttentionProblem& problem) {
-  int64_t longest = 0;
-  for (int64_t i = 0; i < problem.pair_count; ++i) longest = larger(longest, problem.pairs[i].length);
-  const int64_t floats = backward_floats(longest, problem.HS);
-  parallel_for_dynamic(problem.threads, problem.pair_count, [&](int64_t i) {
-    float* memory = problem.scratch + omp_get_thread_num() * floats;
-    if (problem.type == DType::BF16)
-      backward_pair<Halved, bf16>(problem, problem.pairs[i], memory);
-    else
-      backward_pair<Singles, float>(problem, problem.pairs[i], memory);
-  });
+  problem.type == DType::BF16 ? backward_as<Halved, bf16>(problem) : backward_as<Singles, float>(problem);
 }
 
 extern const AttentionBackwardKernels attention_backward_kernels = {backward_floats, backward};

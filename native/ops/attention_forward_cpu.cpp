@@ -109,7 +109,7 @@ static void forward_block(const AttentionProblem& problem, const AttentionBlock&
   for (int64_t i = 0; i < kQueryRows; ++i) scratch.highest[i] = -kInfinity, scratch.sum[i] = 0;
   const int64_t keys = problem.causal ? (first + rows - 1) / group + 1 : pair.length;
   for (int64_t key = 0; key < keys; key += kKeys) {
-    const AttentionTiles tiles = {HS, group, problem.causal, first, rows, key, smaller(kKeys, keys - key)};
+    const AttentionTiles tiles = {HS, group, problem.causal, first, rows, key, smaller(kKeys, keys - key), key};
     tiles.multiply<Op>(scratch.scores, scratch.q, pair.packed);
     soften_block<Op>(tiles, scratch, problem.scale * kLog2E);
     tiles.accumulate<Op>(scratch.out, scratch.scores, pair.packed + columns_floats<Op>(pair.length, HS), pair.length,

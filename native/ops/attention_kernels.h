@@ -20,6 +20,13 @@ struct AttentionBlock {
   int32_t pair, block;
 };
 
+// Backward: keys [key, key + keys) of a pair. Long sequences have several parts, for more threads than pairs; their
+// number depends on the length only. dq: this part's share, (length * group, HS), or null where the pair has one part.
+struct AttentionPart {
+  int64_t pair, key, keys;
+  float* dq;
+};
+
 struct AttentionRows {
   const void* data;
   int64_t stride;  // elements from one token to the next
@@ -36,7 +43,8 @@ struct AttentionProblem {
   int threads;
   const AttentionPair* pairs;
   const AttentionBlock* blocks;
-  int64_t pair_count, block_count;
+  const AttentionPart* parts;  // those of a pair follow each other
+  int64_t pair_count, block_count, part_count;
   float* scratch;  // threads * scratch_floats
 };
 
@@ -50,7 +58,7 @@ struct AttentionForwardKernels {
 };
 
 struct AttentionBackwardKernels {
-  int64_t (*scratch_floats)(int64_t longest, int64_t HS);  // of a thread
+  int64_t (*scratch_floats)(int64_t keys, int64_t HS);  // of a thread, for the longest part
   void (*backward)(const AttentionProblem& problem);
 };
 

@@ -111,7 +111,8 @@ struct AttentionTiles {
   int64_t HS, group;
   bool causal;
   int64_t first, rows;  // query rows, of the pair
-  int64_t key, keys;    // keys <= kKeys
+  int64_t key, keys;    // of the pair; keys <= kKeys
+  int64_t place;        // where they begin among those that are packed
 
   // Keys of the block that a row sees, and the first row (of the block, whole tiles) that sees key j of it.
   int64_t visible(int64_t row) const {
@@ -130,11 +131,11 @@ struct AttentionTiles {
     for (int64_t j = 0; j < keys; j += kColumns)
       for (int64_t i = first_row(j); i < rows; i += kRows)
         multiply_panel<1, kRows, Op>(scores + i * kStride + j, kStride, packed_rows + i * depth,
-                                     packed_columns + (key + j) * depth, depth, false, keys - j);
+                                     packed_columns + (place + j) * depth, depth, false, keys - j);
   }
 
   // to (rows, wide(HS)) = or += weights · channels, over the keys that a tile sees. Row i of weights: the words of its
-  // keys from weights + i * kStride on. channels: all `length` keys as depth.
+  // keys from weights + i * kStride on. channels: all `length` packed keys as depth.
   template <typename Op>
   void accumulate(float* to, const float* weights, const float* channels, int64_t length, bool add) const {
     const int64_t stride = wide(HS);
@@ -142,7 +143,7 @@ struct AttentionTiles {
       for (int64_t i = 0; i < rows; i += kRows)
         if (const int64_t count = visible_to_tile(i); count > 0)
           multiply_panel<kStride, 1, Op>(to + i * stride + c, stride, weights + i * kStride,
-                                         channels + c * words<Op>(length) + key / Op::kNumbers * kColumns,
+                                         channels + c * words<Op>(length) + place / Op::kNumbers * kColumns,
                                          words<Op>(count), add, HS - c);
   }
 };

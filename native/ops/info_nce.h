@@ -10,8 +10,8 @@
 // Gradients: for a negative, d loss_i / d s_ij = e^{s_ij} mean_p 1 / (R_i + e^{s_ip}); for a positive,
 //   (e^{s_ip} / (R_i + e^{s_ip}) - 1) / |P_i|. Positives are applied exactly, outside the tiles.
 //   dtemperature = - sum_ij (d loss / d s_ij) s_ij / temperature.
-// Everything is f32 with f64 row sums (products: `dtype` below); sums have a fixed order that does not depend on the number of threads.
-// Workspace: O(tile D + tile^2 + B + N), tile = 960: 28 MiB for D = 1,536, and 24 bytes a row.
+// Everything is f32 with f64 row sums (products: `dtype` below); sums have a fixed order that does not depend on the
+// number of threads. Workspace: O(tile D + tile^2 + B + N), tile = 960: 28 MiB for D = 1,536, and 24 bytes a row.
 #pragma once
 #include <cstdint>
 
@@ -22,8 +22,8 @@ namespace vlm2vec {
 struct InfoNceOptions {
   float temperature = 0.02f;
   bool symmetric = false;
-  // BF16: the products of all pairs (not the positives' own scores) may be made of numbers rounded to bf16, summed in f32,
-  // where the machine has an instruction for that. Inputs and results are f32 in any case.
+  // BF16: the products of all pairs (not the positives' own scores) may be made of numbers rounded to bf16, summed in
+  // f32, where the machine has an instruction for that. Inputs and results are f32 in any case.
   DType dtype = DType::F32;
   // Positives of query i: positives[positive_starts[i] .. positive_starts[i + 1]), indices into the targets. Host
   // memory.

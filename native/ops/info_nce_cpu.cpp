@@ -90,8 +90,8 @@ static void add_column_sums(const InfoNceTile& tile, float* highest, double* sum
 // ---------------------------------------------------------------------------------------------------------------------
 // Gradients
 
-// Words of weights. By columns, for dtargets: word (i, j) is rows i .. of column j, at scores[i * kStride + j]. By rows,
-// for dqueries: the same where a word is one number, and else row_weights.
+// Words of weights. By columns, for dtargets: word (i, j) is rows i .. of column j, at scores[i * kStride + j]. By
+// rows, for dqueries: the same where a word is one number, and else row_weights.
 template <typename Op>
 static void weigh_as(const InfoNceTile& tile, const float* row_shift, float row_weight, const float* column_shift,
                      float column_weight) {

@@ -9,7 +9,7 @@ namespace vlm2vec {
 
 struct InfoNceTile {
   ScoreTile scores;
-  float steepness;  // log2 e / temperature
+  float steepness;                          // log2 e / temperature
   float *query_channels, *target_channels;  // packed for gradients
   float* row_weights;                       // (kScoreTile, kScoreTile / 2) words: weights by rows, if bf16 products
 };
@@ -18,8 +18,8 @@ struct InfoNceKernels {
   int64_t (*channel_floats)(int64_t D);  // of query_channels, and of target_channels
   void (*pack_query_channels)(const InfoNceTile& tile);
   void (*pack_target_channels)(const InfoNceTile& tile);
-  // Online sums: highest is the largest score / temperature so far, sums those of e^(score / temperature - highest). All
-  // but the sums are in units of log 2: powers of two are computed.
+  // Online sums: highest is the largest score / temperature so far, sums those of e^(score / temperature - highest).
+  // All but the sums are in units of log 2: powers of two are computed.
   void (*add_row_sums)(const InfoNceTile& tile, float* highest, double* sums);
   void (*add_column_sums)(const InfoNceTile& tile, float* highest, double* sums);
   // weight = row_weight e^(score / temperature - row_shift) + column_weight e^(score / temperature - column_shift), in

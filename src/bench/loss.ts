@@ -1,5 +1,4 @@
 /** The contrastive loss of a batch, by the function that training calls. */
-import { Vlm2VecError } from '../errors.js'
 import { contrastiveLoss } from '../loss.js'
 import { boolean, integer, number, option } from '../options.js'
 import { randomFloats } from './inputs.js'
@@ -16,10 +15,8 @@ export const loss = defineKind({
   },
   cases: [{}, { symmetric: true }, { gradients: false }],
   open: async ({ B, D, symmetric, gradients, temperature }, { dtype, device }) => {
-    if (dtype !== 'f32')
-      throw new Vlm2VecError('E_OPTION', `The loss is computed in f32; --dtype ${dtype} has no case.`)
     const [queries, targets] = [unitRows(B, D, 1), unitRows(B, D, 2)]
-    const options = { dimension: D, temperature, symmetric, gradients, ...device }
+    const options = { dimension: D, temperature, symmetric, gradients, dtype, ...device }
     return {
       flops: (gradients ? 8 : 2) * B * B * D,
       bytes: 4 * 2 * B * D * (gradients ? 2 : 1),

@@ -3,7 +3,7 @@
  * The chunk size changes memory and speed, never the result.
  */
 import { Vlm2VecError } from '../errors.js'
-import { native, type Batch, type ChunkPlace, type DeviceOptions, type NativeTrainer } from '../native.js'
+import { native, type Batch, type ChunkPlace, type DeviceOptions, type DType, type NativeTrainer } from '../native.js'
 import { packBatch } from '../preprocess/batch.js'
 import { distinctItems, spreadRows, sumRows } from '../preprocess/distinct.js'
 import type { PreparedItem } from '../preprocess/prepared.js'
@@ -13,6 +13,8 @@ export interface GradCacheOptions extends DeviceOptions {
   /** sequences a chunk */
   chunkSize: number
   temperature: number
+  /** of products of embeddings (native.ts) */
+  dtype: DType
   /** equal items are computed with once: not with dropout, which treats every row differently */
   shareEqual: boolean
 }
@@ -22,7 +24,7 @@ export async function accumulateGradients(
   trainer: NativeTrainer,
   contrast: Contrast,
   step: number,
-  { chunkSize, temperature, shareEqual, ...device }: GradCacheOptions
+  { chunkSize, temperature, dtype, shareEqual, ...device }: GradCacheOptions
 ): Promise<{ loss: number; tokens: number }> {
   const items = [...contrast.queries, ...contrast.targets]
   const distinct = shareEqual ? distinctItems(items) : { items, places: Int32Array.from(items.keys()) }
@@ -42,6 +44,7 @@ export async function accumulateGradients(
       dimension,
       temperature,
       symmetric: false,
+      dtype,
       positiveStarts: contrast.positiveStarts,
       positives: contrast.positives,
       ...contrast.duplicates,

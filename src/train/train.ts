@@ -91,6 +91,7 @@ async function trainStep(
   const { loss, tokens } = await accumulateGradients(trainer, contrastOf(rows, options.duplicates), step, {
     chunkSize: options.chunk_size,
     temperature: options.temperature,
+    dtype: setup.options.model.dtype,
     shareEqual: setup.options.tune.mode === 'full' || setup.options.tune.dropout === 0,
     ...setup.device
   })

@@ -14,6 +14,7 @@ describe('functions of arrays', () => {
     dimension: 4,
     temperature: 1,
     symmetric: false,
+    dtype: 'f32' as const,
     positiveStarts: new Int32Array([0, 1, 2]),
     positives: new Int32Array([0, 1]),
     gradients: true
@@ -25,6 +26,7 @@ describe('functions of arrays', () => {
     ['no rows', { queries: new Float32Array(0) }],
     ['a dimension of 0', { dimension: 0 }],
     ['a temperature of 0', { temperature: 0 }],
+    ['products of another type', { dtype: 'f16' }],
     ['starts that fall', { positiveStarts: new Int32Array([0, 3, 2]) }],
     ['too few starts', { positiveStarts: new Int32Array([0, 2]) }],
     ['a positive out of range', { positives: new Int32Array([0, 2]) }],

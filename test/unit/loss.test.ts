@@ -9,6 +9,7 @@ describe('contrastiveLoss', () => {
     [{ dimension: 0 }, 'E_OPTION', 'for "dimension", received 0'],
     [{ dimension: 2, temperature: 0 }, 'E_OPTION', 'a number above 0 for "temperature"'],
     [{ dimension: 2, symmetric: 1 as never }, 'E_OPTION', 'true or false for "symmetric"'],
+    [{ dimension: 2, dtype: 'f16' as never }, 'E_OPTION', "'f32' or 'bf16' for \"dtype\""],
     [{ dimension: 3 }, 'E_SHAPE', 'queries holds 4 numbers'],
     [{ dimension: 2, positives: [0, 1] as never }, 'E_OPTION', 'an Int32Array for "positives", received Array'],
     [{ dimension: 2, positives: new Int32Array(3) }, 'E_SHAPE', 'positives holds 3 numbers; 2 are needed'],

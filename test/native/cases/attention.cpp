@@ -40,7 +40,10 @@ std::vector<Layout> layouts() {
           {4, 4, 64, false, {0, 1, 2, 4, 7, 12, 25, 49, 50, 66, 99}, 0},
           {7, 1, 64, true, {0, 1, 3, 18, 29, 61}},
           {3, 1, 96, true, {0, 97, 290}},
-          {2, 2, 80, false, {0, 209, 386}, 0}};
+          {2, 2, 80, false, {0, 209, 386}, 0},
+          // one long sequence, whose keys are divided
+          {2, 1, 8, true, {0, 1600}},
+          {1, 1, 9, false, {0, 20, 1557}}};
 }
 
 struct Inputs {
@@ -210,7 +213,7 @@ const Cases cases(
         {"results do not depend on the number of threads", Backends::Cpu,
          [](Tensors& t) {
            expect_same_bits_for_any_threads("attention", t.device().isa(), [](Tensors& other) {
-             const Layout l = {4, 2, 24, true, {0, 13, 130, 151, 300}};
+             const Layout l = {4, 2, 8, true, {0, 13, 130, 151, 300, 1850}};
              const Inputs in(other, l, DType::F32);
              const Outputs o(other, l, DType::F32);
              run(o, in, l);

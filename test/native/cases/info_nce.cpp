@@ -89,7 +89,8 @@ void check_against_reference(Tensors& tensors, const Problem& p, DType dtype) {
   const double length = 1 / std::sqrt(double(p.D));
   const Numbers q_numbers = rounded(random_numbers(p.B * p.D, 1, length), dtype);
   const Numbers t_numbers = rounded(random_numbers(p.N * p.D, 2, length), dtype);
-  const Tensor q = tensors.values(DType::F32, {p.B, p.D}, q_numbers), t = tensors.values(DType::F32, {p.N, p.D}, t_numbers);
+  const Tensor q = tensors.values(DType::F32, {p.B, p.D}, q_numbers),
+               t = tensors.values(DType::F32, {p.N, p.D}, t_numbers);
   const Tensor dq = tensors.output(DType::F32, {p.B, p.D}), dt = tensors.output(DType::F32, {p.N, p.D});
   Arena scratch(tensors.device(), "scratch");
   InfoNceOptions options = p.options();

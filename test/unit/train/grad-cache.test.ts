@@ -55,7 +55,7 @@ const firstsOf = ({ tokens, seqStarts }: Batch): number[] =>
 
 async function step(chunkSize: number, duplicates: 'mask' | 'keep' = 'keep') {
   const trainer = new LinearTrainer()
-  const options = { chunkSize, temperature: 0.1, shareEqual: true, device: 'cpu', threads: 1 }
+  const options = { chunkSize, temperature: 0.1, dtype: 'f32' as const, shareEqual: true, device: 'cpu', threads: 1 }
   const result = await accumulateGradients(
     trainer as unknown as NativeTrainer,
     contrastOf(rows, duplicates),
@@ -113,7 +113,14 @@ describe('accumulateGradients', () => {
     const shared = { query: item(4), positives: [item(10)], negatives: [item(20), item(10)] }
     const contrast = contrastOf([...rows, shared], 'keep')
     const trainer = new LinearTrainer()
-    const options = { chunkSize: 4, temperature: 0.1, shareEqual: true, device: 'cpu', threads: 1 }
+    const options = {
+      chunkSize: 4,
+      temperature: 0.1,
+      dtype: 'f32' as const,
+      shareEqual: true,
+      device: 'cpu',
+      threads: 1
+    }
     const { tokens } = await accumulateGradients(trainer as unknown as NativeTrainer, contrast, 7, options)
     expect(trainer.calls.map(({ kind, firsts }) => [kind, firsts])).toEqual([
       ['embed', [1, 2, 3, 4]],
@@ -134,7 +141,14 @@ describe('accumulateGradients', () => {
   it.each([NaN, Infinity])('stops at a loss of %d before anything goes backward', async (value) => {
     loss = value
     const trainer = new LinearTrainer()
-    const options = { chunkSize: 2, temperature: 0.1, shareEqual: true, device: 'cpu', threads: 1 }
+    const options = {
+      chunkSize: 2,
+      temperature: 0.1,
+      dtype: 'f32' as const,
+      shareEqual: true,
+      device: 'cpu',
+      threads: 1
+    }
     const failing = accumulateGradients(trainer as unknown as NativeTrainer, contrastOf(rows, 'keep'), 7, options)
     await expect(failing).rejects.toMatchObject({ code: 'E_NUMERIC', message: expect.stringContaining('step 7') })
     expect(trainer.calls.every(({ kind }) => kind === 'embed')).toBe(true)
