@@ -120,6 +120,8 @@ export interface ChunkPlace {
   /** index of the chunk's first token and first patch in the whole batch */
   firstToken: number
   firstPatch: number
+  /** tokens of all chunks of the step together: what is kept of the first pass depends on it, never the result */
+  stepTokens: number
 }
 
 export interface UpdateOptions {

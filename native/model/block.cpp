@@ -47,15 +47,6 @@ Block::Heads Block::allocate_heads(const Context& context, int64_t rows) const {
   return heads;
 }
 
-namespace {
-
-// (M, heads, HS) as the matrix that a product reads or writes.
-Tensor matrix(Tensor heads) { return heads.reshape({heads.rows(), heads.shape[1] * heads.shape[2]}); }
-// (M heads, HS): a row for each head.
-Tensor per_head(Tensor heads) { return heads.reshape({heads.rows() * heads.shape[1], heads.shape[2]}); }
-
-}  // namespace
-
 void Block::forward(const Context& context, const BlockInputs& inputs, Tensor h, Saved* saved) const {
   Saved discarded;
   Saved& s = saved ? *saved : discarded;
@@ -76,6 +67,13 @@ void Block::normalise_heads(const Context& context, const Norm& norm, Tensor& x,
   norm.forward(context, per_head(x), per_head(raw), saved);
 }
 
+void Block::norm_backward_heads(const Context& context, const Norm& norm, Tensor dx, Tensor raw,
+                                const Norm::Saved& saved) const {
+  Tensor wide = context.scratch.allocate_zero(DType::F32, {raw.rows(), raw.shape[1], raw.shape[2]});
+  norm.backward(per_head(wide), per_head(dx), per_head(raw), saved);
+  cast(dx, wide);
+}
+
 void Block::attention(const Context& context, const BlockInputs& inputs, Tensor h, Saved& s, bool keep) const {
   Arena& arena = context.scratch;
   const int64_t rows = h.rows();
@@ -89,9 +87,9 @@ void Block::attention(const Context& context, const BlockInputs& inputs, Tensor 
   if (fused()) {
     qkv_[0].forward(context, s.heads.whole, s.x1, false, saved(0));
   } else {
-    qkv_[0].forward(context, matrix(s.heads.q), s.x1, false, saved(0));
-    qkv_[1].forward(context, matrix(s.heads.k), s.x1, false, saved(1));
-    qkv_[2].forward(context, matrix(s.heads.v), s.x1, false, saved(2));
+    qkv_[0].forward(context, as_matrix(s.heads.q), s.x1, false, saved(0));
+    qkv_[1].forward(context, as_matrix(s.heads.k), s.x1, false, saved(1));
+    qkv_[2].forward(context, as_matrix(s.heads.v), s.x1, false, saved(2));
   }
   if (head_norms()) {
     normalise_heads(context, q_norm_, s.heads.q, s.q_raw, s.q_norm, keep);
@@ -137,18 +135,13 @@ void Block::attention_backward(const Context& context, const BlockInputs& inputs
     rope_apply(d.k, inputs.cos, inputs.sin, true);
   }
   if (head_norms()) {
-    const auto through_norm = [&](const Norm& norm, Tensor& dx, Tensor raw, const Norm::Saved& saved) {
-      Tensor wide = arena.allocate_zero(DType::F32, {rows, dx.shape[1], dx.shape[2]});
-      norm.backward(per_head(wide), per_head(dx), per_head(raw), saved);
-      cast(dx, wide);
-    };
-    through_norm(q_norm_, d.q, s.q_raw, s.q_norm);
-    through_norm(k_norm_, d.k, s.k_raw, s.k_norm);
+    norm_backward_heads(context, q_norm_, d.q, s.q_raw, s.q_norm);
+    norm_backward_heads(context, k_norm_, d.k, s.k_raw, s.k_norm);
   }
   if (fused()) return qkv_[0].backward(context, dx1, d.whole, s.linears[0], false);
-  qkv_[0].backward(context, dx1, matrix(d.q), s.linears[0], false);
-  qkv_[1].backward(context, dx1, matrix(d.k), s.linears[1], true);
-  qkv_[2].backward(context, dx1, matrix(d.v), s.linears[2], true);
+  qkv_[0].backward(context, dx1, as_matrix(d.q), s.linears[0], false);
+  qkv_[1].backward(context, dx1, as_matrix(d.k), s.linears[1], true);
+  qkv_[2].backward(context, dx1, as_matrix(d.v), s.linears[2], true);
 }
 
 PassBytes block_bytes(const BlockSpec& spec, int64_t mlp_width, int64_t blocks, int64_t rows, DType compute) {

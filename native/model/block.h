@@ -51,6 +51,13 @@ class Block {
   void forward(const Context& context, const BlockInputs& inputs, Tensor h, Saved* saved) const;
   // dh (M, C) f32: gradient of the output, becomes that of the input h_in.
   void backward(const Context& context, const BlockInputs& inputs, Tensor dh, Tensor h_in, const Saved& saved) const;
+  // The same where only the last token of each sequence is wanted (pooled_block.cpp): keys and values of all tokens,
+  // everything else for these rows. out (B, C) f32; h (M, C) stays as it is. Full attention within `starts`.
+  void forward_pooled(const Context& context, const BlockInputs& inputs, Tensor out, Tensor h, Saved& saved,
+                      bool keep) const;
+  // dh (M, C) f32 is overwritten; dout (B, C) f32 is used up. `saved`: queries, out, lse and what follows have B rows.
+  void backward_pooled(const Context& context, const BlockInputs& inputs, Tensor dh, Tensor dout, Tensor h_in,
+                       const Saved& saved) const;
   size_t saved_bytes(int64_t rows, DType compute) const;
   template <typename F>
   void each_linear(const F& f) {
@@ -66,6 +73,8 @@ class Block {
   void attention(const Context& context, const BlockInputs& inputs, Tensor h, Saved& saved, bool keep) const;
   void attention_backward(const Context& context, const BlockInputs& inputs, Tensor dx1, Tensor dh,
                           const Saved& saved) const;
+  void norm_backward_heads(const Context& context, const Norm& norm, Tensor dx, Tensor raw,
+                           const Norm::Saved& saved) const;
   void normalise_heads(const Context& context, const Norm& norm, Tensor& x, Tensor& raw, Norm::Saved& saved,
                        bool keep) const;
   Tensor starts(const BlockInputs& inputs) const { return spec_.local ? inputs.local_starts : inputs.starts; }
@@ -85,6 +94,10 @@ struct PassBytes {
   size_t backward = 0;  // largest temporaries of a block's backward
 };
 PassBytes block_bytes(const BlockSpec& spec, int64_t mlp_width, int64_t blocks, int64_t rows, DType compute);
+
+// Seen as the matrix that a product reads or writes: (M, heads HS); and as a row for each head: (M heads, HS).
+inline Tensor as_matrix(Tensor heads) { return heads.reshape({heads.rows(), heads.shape[1] * heads.shape[2]}); }
+inline Tensor per_head(Tensor heads) { return heads.reshape({heads.rows() * heads.shape[1], heads.shape[2]}); }
 
 // x in the compute type: itself where that is its type.
 Tensor narrowed(const Context& context, Tensor x);

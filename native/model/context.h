@@ -10,6 +10,17 @@ namespace vlm2vec {
 struct Context {
   Context(Device& where, DType type, Arena& memory) : device(where), compute(type), scratch(memory) {}
 
+  // The same with other scratch memory.
+  Context in(Arena& memory) const {
+    Context result(device, compute, memory);
+    result.dropout = dropout;
+    result.seed = seed;
+    result.step = step;
+    result.row_ids = row_ids;
+    result.cancelled = cancelled;
+    return result;
+  }
+
   Device& device;
   DType compute;
   Arena& scratch;  // of one pass: what backward needs, and temporaries in scopes

@@ -4,7 +4,6 @@
 #include "ops/embedding.h"
 #include "ops/gather.h"
 #include "ops/l2_normalize.h"
-#include "ops/pool.h"
 #include "ops/rmsnorm.h"
 
 namespace vlm2vec {
@@ -15,6 +14,9 @@ Encoder::Encoder(Weights& weights) : config_(weights.config()), vision_(make_vis
   norm_ = &weights.at(prefix + "norm.weight");
   for (int64_t i = 0; i < config_.text.layers; ++i)
     layers_.blocks.emplace_back(weights, text_block(config_.text, prefix, i));
+  layers_.apart = 1;
+  require(vision_->levels() <= config_.text.layers, "E_MODEL", "a model of ", config_.text.layers,
+          " layers cannot take up ", vision_->levels(), " levels of picture features");
   vision_trains_ = vision_->trains();
 }
 
@@ -76,12 +78,16 @@ Tensor Encoder::encode(Context context, const Batch& batch, Tensor features, Sav
   }
 
   s.pooled = arena.allocate(DType::F32, {b, c});
+  s.last_input = h;
+  layers_.blocks.back().forward_pooled(context, s.text_inputs, s.pooled, h, s.last, saved != nullptr);
   s.rstd = arena.allocate(DType::F32, {b});
   s.norm = arena.allocate(DType::F32, {b});
-  pool_last_forward(s.pooled, h, s.text_inputs.starts);
   rmsnorm_forward(embeddings, s.rstd, s.pooled, norm_->value, config.rms_norm_eps);
   l2_normalize_forward(embeddings, s.norm, embeddings);
-  if (last_hidden) rmsnorm_forward(last_hidden, arena.allocate(DType::F32, {t}), h, norm_->value, config.rms_norm_eps);
+  if (last_hidden) {  // of every token, which the embedding does not need
+    layers_.blocks.back().forward(context, s.text_inputs, h, nullptr);
+    rmsnorm_forward(last_hidden, arena.allocate(DType::F32, {t}), h, norm_->value, config.rms_norm_eps);
+  }
   if (!saved) arena.rewind(mark);
   return embeddings;
 }
@@ -96,7 +102,8 @@ void Encoder::backward(Context context, Tensor patch_ids, const Batch& batch, Te
   Tensor dh = arena.allocate(DType::F32, {t, c});
   l2_normalize_backward(dnormed, dembeddings, s.embeddings, s.norm);
   rmsnorm_backward(dpooled, norm_->gradient, dnormed, s.pooled, norm_->value, s.rstd);
-  pool_last_backward(dh, dpooled, s.text_inputs.starts);
+  s.text_inputs.starts = view(context.device, batch.seq_starts, DType::I32, {b + 1});  // this call's memory
+  layers_.blocks.back().backward_pooled(context, s.text_inputs, dh, dpooled, s.last_input, s.last);
   Tensor dfeatures;
   const int64_t n = s.rows ? s.rows.rows() : 0, levels = vision_->levels();
   if (n > 0 && with_vision) dfeatures = arena.allocate_zero(DType::F32, {levels * n, c});
@@ -123,7 +130,10 @@ ActivationBytes activation_bytes(const ModelConfig& config, DType compute, int64
   const PassBytes text = text_bytes(config.text, compute, tokens);
   const PassBytes vision = vision_bytes(config.vision, compute, with_vision ? patches : 0);
   const size_t fixed = text.fixed + vision.fixed + std::max(text.backward, vision.backward);
-  return {fixed + text.kept + vision.kept, fixed + std::max(text.block, vision.block)};
+  const TextConfig& t = config.text;
+  const int64_t last = t.hidden_size + (t.heads + 3 * t.kv_heads) * t.head_size;  // normalised input, q, k, v
+  const size_t inputs = text.fixed + size_t(tokens * last) * size_of(compute);
+  return {fixed + text.kept + vision.kept, fixed + std::max(text.block, vision.block), inputs};
 }
 
 }  // namespace vlm2vec

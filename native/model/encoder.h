@@ -13,7 +13,9 @@ class Encoder : public Engine {
   struct Saved {
     std::unique_ptr<VisionTower::Saved> vision;
     BlockInputs text_inputs;
-    Stack<Block>::Saved layers;
+    Stack<Block>::Saved layers;             // all but the last
+    Tensor last_input;                      // (T, C) f32
+    Block::Saved last;                      // of the last layer, for pooled tokens
     Tensor rows;                            // (N) i32 placeholder rows
     Tensor pooled, rstd, embeddings, norm;  // (B, C) before the final norm, (B), (B, C), (B)
   };
@@ -42,6 +44,7 @@ class Encoder : public Engine {
   int64_t feature_rows(const Batch& batch) const { return vision_->levels() * batch.feature_count(config_.vision); }
   void invalidate();  // after an optimizer step
   size_t packed_bytes() override;
+  size_t layer_bytes(int64_t tokens, DType compute) const { return layers_.blocks[0].saved_bytes(tokens, compute); }
   // How a limit of `memory` bytes on kept activations is split between tower and text: the tower's share.
   size_t vision_share(const Batch& batch, DType compute, size_t memory) const;
 
@@ -62,6 +65,7 @@ class Encoder : public Engine {
 // Bytes that one pass over a chunk keeps for backward, everything kept, and the least if all blocks are recomputed.
 struct ActivationBytes {
   size_t all, least;
+  size_t inputs;  // of the text model alone: inputs of its layers, and what the last layer keeps
 };
 ActivationBytes activation_bytes(const ModelConfig& config, DType compute, int64_t tokens, int64_t patches,
                                  bool with_vision);

@@ -24,11 +24,13 @@ class Stack {
   using Between = std::function<void(size_t, Tensor)>;
 
   std::vector<Block> blocks;
+  size_t apart = 0;  // of them, the last ones, which the caller runs himself
+  size_t count() const { return blocks.size() - apart; }
 
   // h (M, C) f32 becomes the output; nothing is kept.
   template <typename Inputs>
   void forward(const Context& context, const Inputs& inputs, Tensor h, const Between& after = nullptr) const {
-    for (size_t i = 0; i < blocks.size(); ++i) {
+    for (size_t i = 0; i < count(); ++i) {
       context.check_cancelled();
       ArenaScope scope(context.scratch);
       blocks[i].forward(context, inputs, h, nullptr);
@@ -40,18 +42,18 @@ class Stack {
   template <typename Inputs>
   void forward(const Context& context, const Inputs& inputs, Tensor h, Saved& saved, size_t memory,
                const Between& after = nullptr) const {
-    saved.inputs.resize(blocks.size());
-    saved.blocks.resize(blocks.size());
-    saved.kept = blocks.size();
-    if (memory > 0 && !blocks.empty()) {
+    saved.inputs.resize(count());
+    saved.blocks.resize(count());
+    saved.kept = count();
+    if (memory > 0 && count() > 0) {
       const size_t each = blocks[0].saved_bytes(h.rows(), context.compute);
-      saved.kept = std::min(blocks.size(), each ? memory / each : blocks.size());
+      saved.kept = std::min(count(), each ? memory / each : count());
     }
-    for (size_t i = 0; i < blocks.size(); ++i) {
+    for (size_t i = 0; i < count(); ++i) {
       context.check_cancelled();
       saved.inputs[i] = context.scratch.allocate(DType::F32, {h.rows(), h.shape[1]});
       copy(saved.inputs[i], h);
-      if (i + saved.kept >= blocks.size()) {
+      if (i + saved.kept >= count()) {
         block_forward(context, inputs, h, i, saved);
       } else {
         ArenaScope scope(context.scratch);
@@ -65,11 +67,11 @@ class Stack {
   template <typename Inputs>
   void backward(const Context& context, const Inputs& inputs, Tensor dh, Saved& saved,
                 const Between& before = nullptr) const {
-    for (size_t i = blocks.size(); i-- > 0;) {
+    for (size_t i = count(); i-- > 0;) {
       context.check_cancelled();
       if (before) before(i, dh);
       ArenaScope scope(context.scratch);
-      if (i + saved.kept < blocks.size()) {
+      if (i + saved.kept < count()) {
         Tensor h = context.scratch.allocate(DType::F32, {dh.rows(), dh.shape[1]});
         copy(h, saved.inputs[i]);
         block_forward(context, inputs, h, i, saved);

@@ -36,7 +36,7 @@ Napi::Value undefined(Napi::Env env) { return env.Undefined(); }
 ChunkPlace place_argument(Napi::Value value) {
   const auto json = to_json(value);
   return {field<int64_t>(json, "step"), field<int64_t>(json, "chunk"), field<int64_t>(json, "firstToken"),
-          field<int64_t>(json, "firstPatch")};
+          field<int64_t>(json, "firstPatch"), field<int64_t>(json, "stepTokens")};
 }
 
 Napi::Value embed(const Handle& handle, const Napi::CallbackInfo& info) {

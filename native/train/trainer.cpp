@@ -24,7 +24,8 @@ Trainer::Trainer(Device& device, const ModelConfig& config, const std::vector<st
       weights_(device, config, files, {options.compute, true, options.quantization}),
       optimizer_(device, "optimizer state"),
       scratch_(device, "activations"),
-      features_(device, "image features") {
+      features_(device, "image features"),
+      kept_(device, "kept activations") {
   require(!config.dual(), "E_MODEL", "a ", config.family, " model has no backward pass; it can embed and evaluate");
   if (options.full) {
     require(options.adapters.empty(), "E_OPTION", "full training takes no adapters");
@@ -70,25 +71,63 @@ Context Trainer::context(const Batch& batch, const ChunkPlace& place, const std:
   return context;
 }
 
-void Trainer::forget_features(int64_t step) {
-  if (step == features_step_) return;
-  features_step_ = step;
+void Trainer::forget(int64_t step) {
+  if (step == step_) return;
+  step_ = step;
   chunk_features_.clear();
+  chunk_saved_.clear();
   features_.reset();
+  kept_.reset();
+  kept_layers_ = 0;
+}
+
+size_t Trainer::text_limit(const Batch& batch) const {
+  const size_t limit = options_.activation_memory;
+  if (limit == 0) {
+    const int64_t tokens = std::max(largest_chunk_, batch.token_count);
+    return activation_bytes(weights_.config(), options_.compute, tokens, 0, false).all;
+  }
+  const bool with_vision = encoder_->vision_trains() && batch.patch_count > 0;
+  const size_t vision = with_vision ? encoder_->vision_share(batch, options_.compute, limit) : 0;
+  return std::max<size_t>(1, limit - std::min(limit, vision));
+}
+
+bool Trainer::keeps_inputs(const Batch& batch, const ChunkPlace& place, size_t* spare) const {
+  if (place.step_tokens < batch.token_count) return false;
+  const auto bytes = [&](int64_t tokens) {
+    return activation_bytes(weights_.config(), options_.compute, tokens, 0, false);
+  };
+  const size_t inputs = bytes(place.step_tokens).inputs, limit = text_limit(batch);
+  const size_t working = bytes(std::max(largest_chunk_, batch.token_count)).least;  // while one layer is recomputed
+  if (inputs + working > limit) return false;
+  *spare = limit - inputs - working;
+  return true;
 }
 
 void Trainer::embed(const Batch& batch, const ChunkPlace& place, float* embeddings,
                     const std::atomic<bool>* cancelled) {
   batch.check(weights_.config());
   scratch_.reset();
-  forget_features(place.step);
+  forget(place.step);
+  largest_chunk_ = std::max(largest_chunk_, batch.token_count);
   Tensor features = encoder_->encode_images(context(batch, place, cancelled, true), batch, nullptr, 0);
   if (features && !encoder_->vision_trains()) {
     Tensor kept = features_.allocate(DType::F32, {features.rows(), features.shape[1]});
     copy(kept, features);
     chunk_features_[place.chunk] = kept;
   }
-  Tensor result = encoder_->encode(context(batch, place, cancelled, false), batch, features, nullptr, 0, {});
+  Context text_context = context(batch, place, cancelled, false);
+  size_t spare = 0;
+  Tensor result;
+  if (keeps_inputs(batch, place, &spare)) {
+    const size_t whole = kept_layers_ < spare ? spare - kept_layers_ : 0;
+    Context keeping = text_context.in(kept_);
+    Encoder::Saved& saved = chunk_saved_[place.chunk];
+    result = encoder_->encode(keeping, batch, features, &saved, std::max<size_t>(1, whole), {});
+    kept_layers_ += saved.layers.kept * encoder_->layer_bytes(batch.token_count, options_.compute);
+  } else {
+    result = encoder_->encode(text_context, batch, features, nullptr, 0, {});
+  }
   weights_.device().to_host(embeddings, result.data, result.bytes());
 }
 
@@ -96,25 +135,33 @@ void Trainer::backward(const Batch& batch, const ChunkPlace& place, const float*
                        const std::atomic<bool>* cancelled) {
   batch.check(weights_.config());
   scratch_.reset();
-  forget_features(place.step);
+  forget(place.step);
   const size_t limit = options_.activation_memory;
   const bool with_vision = encoder_->vision_trains() && batch.patch_count > 0;
   const size_t vision_share = with_vision ? encoder_->vision_share(batch, options_.compute, limit) : 0;
 
-  Encoder::Saved saved;
+  const auto kept = chunk_saved_.find(place.chunk);
+  const bool is_kept = kept != chunk_saved_.end();
+  Encoder::Saved own;
+  Encoder::Saved& saved = is_kept ? kept->second : own;
+  const auto same_chunk = [&](bool same) {
+    require(same, "E_BATCH", "chunk ", place.chunk, " of step ", place.step, " is not the one that was embedded");
+  };
   const Context vision_context = context(batch, place, cancelled, true);
   Tensor features;
   const auto found = chunk_features_.find(place.chunk);
   if (found != chunk_features_.end()) {
     features = found->second;
-    require(features.rows() == encoder_->feature_rows(batch), "E_BATCH", "chunk ", place.chunk, " of step ", place.step,
-            " is not the one that was embedded");
-  } else {
+    same_chunk(features.rows() == encoder_->feature_rows(batch));
+  } else if (!is_kept || with_vision) {
     features = encoder_->encode_images(vision_context, batch, with_vision ? &saved : nullptr, vision_share);
   }
   Context text_context = context(batch, place, cancelled, false);
-  const size_t text_limit = limit == 0 ? 0 : std::max<size_t>(1, limit - std::min(limit, vision_share));
-  encoder_->encode(text_context, batch, features, &saved, text_limit, {});
+  if (is_kept) {
+    same_chunk(saved.last_input.rows() == batch.token_count && saved.pooled.rows() == batch.sequence_count);
+  } else {
+    encoder_->encode(text_context, batch, features, &saved, limit == 0 ? 0 : text_limit(batch), {});
+  }
   Tensor d = scratch_.allocate(DType::F32, {batch.sequence_count, dimension()});
   weights_.device().to_device(d.data, dembeddings, d.bytes());
   // text and vision differ in their row ids only
@@ -143,7 +190,7 @@ double Trainer::update(const UpdateOptions& options) {
     zero(parameter.gradient);
   }
   encoder_->invalidate();
-  forget_features(-1);
+  forget(-1);
   return norm;
 }
 
@@ -218,7 +265,7 @@ void Trainer::restore_state(const std::string& path) {
   }
   updates_ = std::stoll(updates->second);
   encoder_->invalidate();
-  forget_features(-1);
+  forget(-1);
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -226,7 +273,7 @@ void Trainer::restore_state(const std::string& path) {
 
 MemoryUse Trainer::memory() {
   return {weights_.bytes(), encoder_->packed_bytes(), weights_.gradient_bytes(), optimizer_.used(),
-          scratch_.peak() + features_.peak()};
+          scratch_.peak() + features_.peak() + kept_.peak()};
 }
 
 MemoryUse training_memory(const ModelConfig& config, const TrainerOptions& options, int64_t tokens, int64_t patches,

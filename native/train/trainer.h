@@ -1,6 +1,8 @@
-// Contrastive training of a model in GradCache's three calls (Gao et al. 2021): `embed` a chunk keeping nothing;
-// `backward`: forward again, then push the gradient of its embeddings back; `update`: clip and one AdamW step. What is
-// random depends on the place of a row in its batch, so that the chunk size does not change the result.
+// Contrastive training of a model in GradCache's three calls (Gao et al. 2021): `embed` a chunk; `backward`: forward
+// again, then push the gradient of its embeddings back; `update`: clip and one AdamW step. Where the inputs of the text
+// model's layers fit the memory limit for all chunks of a step, `embed` keeps them, and `backward` recomputes layer by
+// layer from them; whole layers are kept of what is left. The result has the same bits. What is random depends on the
+// place of a row in its batch, so that the chunk size does not change the result.
 #pragma once
 #include <map>
 
@@ -18,12 +20,13 @@ struct TrainerOptions {
   Weights::Initialization initialization = Weights::Initialization::Kaiming;
   float dropout = 0;
   uint64_t seed = 0;
-  size_t activation_memory = 0;  // bytes of kept activations; 0: no limit
+  size_t activation_memory = 0;  // bytes of kept activations; 0: what one chunk needs
 };
 
 // Where a chunk stands in its batch.
 struct ChunkPlace {
   int64_t step = 0, chunk = 0, first_token = 0, first_patch = 0;
+  int64_t step_tokens = 0;  // of all chunks together; 0: not known
 };
 
 struct UpdateOptions {
@@ -55,6 +58,8 @@ class Trainer {
   void save_state(const std::string& path);
   void restore_state(const std::string& path);
   MemoryUse memory();
+  // The most that passes have kept for each other.
+  size_t kept_bytes() const { return kept_.peak(); }
 
  private:
   struct Moments {
@@ -63,15 +68,24 @@ class Trainer {
   };
   Context context(const Batch& batch, const ChunkPlace& place, const std::atomic<bool>* cancelled, bool vision);
   Tensor row_ids(int64_t first, int64_t count);
-  void forget_features(int64_t step);
+  void forget(int64_t step);
+  // Bytes of kept activations that the text model may take for a chunk like this.
+  size_t text_limit(const Batch& batch) const;
+  // Whether the inputs of all layers fit, for all chunks of the step, so that `backward` begins from them; `spare`:
+  // bytes left for whole layers.
+  bool keeps_inputs(const Batch& batch, const ChunkPlace& place, size_t* spare) const;
 
   TrainerOptions options_;
   Weights weights_;
   std::unique_ptr<Encoder> encoder_;
-  Arena optimizer_, scratch_, features_;
+  Arena optimizer_, scratch_, features_, kept_;
   std::vector<Moments> moments_;
+  // Of the step that is under way, by chunk: features of a frozen vision tower, and what the first pass has kept.
   std::map<int64_t, Tensor> chunk_features_;
-  int64_t features_step_ = -1;
+  std::map<int64_t, Encoder::Saved> chunk_saved_;
+  int64_t step_ = -1;
+  int64_t largest_chunk_ = 0;  // tokens, of all steps
+  size_t kept_layers_ = 0;     // bytes of whole layers in chunk_saved_
   int64_t updates_ = 0;
 };
 

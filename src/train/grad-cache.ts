@@ -73,11 +73,12 @@ interface Chunk {
 
 function chunksOf(items: PreparedItem[], size: number, step: number): Chunk[] {
   const chunks: Chunk[] = []
+  const stepTokens = sumOf(items, ({ tokens }) => tokens.length)
   let firstToken = 0
   let firstPatch = 0
   for (let first = 0; first < items.length; first += size) {
     const inside = items.slice(first, first + size)
-    const place = { step, chunk: chunks.length, firstToken, firstPatch }
+    const place = { step, chunk: chunks.length, firstToken, firstPatch, stepTokens }
     const pack = () => packBatch(inside)
     chunks.push({ first, count: inside.length, place, batch: items.length <= 2 * size ? once(pack) : pack })
     firstToken += sumOf(inside, ({ tokens }) => tokens.length)

@@ -130,7 +130,11 @@ export const trainOptions = {
     ),
     prefetch: option(integer(0, 64), 2, 'batches that are prepared while one is computed with'),
     picture_cache_mib: option(integer(0), 256, 'decoded pictures that are kept for the next epoch'),
-    activation_memory_mib: option(integer(0), 0, 'kept activations of a chunk, the rest is recomputed; 0: all are kept')
+    activation_memory_mib: option(
+      integer(0),
+      0,
+      'activations that are kept for the backward pass, the rest is recomputed: speed, never the result; 0: as much as one chunk has'
+    )
   },
   prompt: {
     style: promptStyle,

@@ -65,7 +65,7 @@ export async function planRun(options: TrainOptions, { threads, measure, signal 
     const plan = describe(setup, sample, items)
     if (!measure) return plan
     try {
-      const seconds = (await secondsPerToken(setup, items)) * plan.tokens_per_step
+      const seconds = (await secondsPerToken(setup, items, plan.tokens_per_step)) * plan.tokens_per_step
       return { ...plan, seconds_per_step: seconds, seconds: seconds * plan.steps }
     } catch (error) {
       if (!(error instanceof Vlm2VecError) || !['E_MEMORY', 'E_CUDA'].includes(error.code)) throw error
@@ -185,7 +185,7 @@ function maskedPerQuery(sample: PreparedExample[], duplicates: 'mask' | 'keep'):
 }
 
 /** Times embedding and backward of a chunk, the second time: the first one lays weights out. */
-async function secondsPerToken(setup: RunSetup, items: PreparedItem[]): Promise<number> {
+async function secondsPerToken(setup: RunSetup, items: PreparedItem[], stepTokens: number): Promise<number> {
   const stride = Math.max(1, Math.floor(items.length / setup.options.train.chunk_size))
   const chunk = items.filter((_, i) => i % stride === 0).slice(0, setup.options.train.chunk_size)
   const batch = packBatch(chunk)
@@ -193,7 +193,7 @@ async function secondsPerToken(setup: RunSetup, items: PreparedItem[]): Promise<
   try {
     let seconds = Infinity
     for (const step of [1, 2]) {
-      const place = { step, chunk: 0, firstToken: 0, firstPatch: 0 }
+      const place = { step, chunk: 0, firstToken: 0, firstPatch: 0, stepTokens: Math.ceil(stepTokens) }
       const start = performance.now()
       const embeddings = await trainer.embed(batch, place)
       await trainer.backward(batch, new Float32Array(embeddings.length).fill(1e-3), place)

@@ -17,7 +17,7 @@ import { golden, temporaryFolder } from './golden.js'
 const folder = temporaryFolder()
 const directory = join(folder, 'model')
 const device = { device: 'cpu', threads: 1 }
-const place = { step: 1, chunk: 0, firstToken: 0, firstPatch: 0 }
+const place = { step: 1, chunk: 0, firstToken: 0, firstPatch: 0, stepTokens: 0 }
 
 let config: ModelConfig
 let load: Parameters<ReturnType<typeof native>['loadModel']>[0]

@@ -130,26 +130,36 @@ const std::vector<AdapterSpec> kAdapters = {{"model.language_model.layers.0.self
                                             {"model.visual.patch_embed.proj", 2, 1.0f, false}};
 
 // Gradients by name after one pass over `count` items in chunks of `chunk`, by way of the file that users read.
-std::map<std::string, std::vector<float>> gradients(Device& device, TrainerOptions options, int count, int chunk) {
+std::map<std::string, std::vector<float>> gradients(Device& device, TrainerOptions options, int count, int chunk,
+                                                    bool keeping = false, size_t* kept = nullptr) {
   const Checkpoint checkpoint, out;
   Trainer trainer(device, tiny_config(), {checkpoint.path}, options);
   // two optimizer steps first, so that the adapters' B is not zero
   for (int step = 0; step < 3; ++step) {
-    ChunkPlace place;
-    place.step = step;
-    for (int first = 0; first < count; first += chunk, ++place.chunk) {
-      Sequences sequences;
-      for (int i = first; i < std::min(count, first + chunk); ++i) append(sequences, item(i));
-      std::vector<float> embeddings((sequences.starts.size() - 1) * 32), d;
-      trainer.embed(sequences.batch(), place, embeddings.data(), nullptr);
-      for (size_t i = 0; i < embeddings.size(); ++i)
-        d.push_back(random_normal(11, uint64_t(step), uint64_t(first) * 32 + i) + 0.1f * embeddings[i]);
-      trainer.backward(sequences.batch(), place, d.data(), nullptr);
-      place.first_token += int64_t(sequences.tokens.size());
-      place.first_patch += int64_t(sequences.patches.size()) / 24;
+    std::vector<std::vector<float>> d;
+    for (bool backward : {false, true}) {  // the first pass through all chunks, then the second
+      ChunkPlace place;
+      place.step = step;
+      for (int i = 0; keeping && i < count; ++i) place.step_tokens += int64_t(item(i).tokens.size());
+      for (int first = 0; first < count; first += chunk, ++place.chunk) {
+        Sequences sequences;  // other memory in each pass
+        for (int i = first; i < std::min(count, first + chunk); ++i) append(sequences, item(i));
+        if (backward) {
+          trainer.backward(sequences.batch(), place, d[size_t(place.chunk)].data(), nullptr);
+        } else {
+          std::vector<float> embeddings((sequences.starts.size() - 1) * 32);
+          trainer.embed(sequences.batch(), place, embeddings.data(), nullptr);
+          for (size_t i = 0; i < embeddings.size(); ++i)
+            embeddings[i] = random_normal(11, uint64_t(step), uint64_t(first) * 32 + i) + 0.1f * embeddings[i];
+          d.push_back(embeddings);
+        }
+        place.first_token += int64_t(sequences.tokens.size());
+        place.first_patch += int64_t(sequences.patches.size()) / 24;
+      }
     }
     if (step < 2) trainer.update({1e-2f, 0, 1});
   }
+  if (kept) *kept = trainer.kept_bytes();
   trainer.save_gradients(out.path);
   std::map<std::string, std::vector<float>> result;
   const SafetensorsFile file(out.path);
@@ -272,6 +282,22 @@ const Cases cases(
             options.activation_memory = memory;
             expect_same_gradients(kept, gradients(t.device(), options, 5, 5), 0);
           }
+        }
+      }},
+     {"what the first pass keeps for the second changes no bit", Backends::Cpu,
+      [](Tensors& t) {
+        TrainerOptions full, bf16;
+        full.full = true;
+        bf16 = lora_options(0);
+        bf16.compute = DType::BF16;
+        for (TrainerOptions options : {full, lora_options(0.2f), bf16}) {
+          size_t none = 0, inputs = 0, layers = 0;
+          const auto nothing = gradients(t.device(), options, 7, 3, false, &none);
+          options.activation_memory = 120000;
+          expect_same_gradients(nothing, gradients(t.device(), options, 7, 3, true, &inputs), 0);
+          options.activation_memory = size_t(1) << 30;
+          expect_same_gradients(nothing, gradients(t.device(), options, 7, 3, true, &layers), 0);
+          expect(none == 0 && inputs > 0 && layers > inputs, "kept ", none, ", ", inputs, " and ", layers, " bytes");
         }
       }},
      {"full training begins with the checkpoint's weights", Backends::Cpu,

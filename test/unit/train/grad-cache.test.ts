@@ -95,9 +95,9 @@ describe('accumulateGradients', () => {
   it('places each chunk by its first token and patch in the whole batch, the same way both times', async () => {
     const { calls } = await step(2)
     expect(calls.slice(0, 3).map(({ place }) => place)).toEqual([
-      { step: 7, chunk: 0, firstToken: 0, firstPatch: 0 },
-      { step: 7, chunk: 1, firstToken: 3, firstPatch: 0 },
-      { step: 7, chunk: 2, firstToken: 7, firstPatch: 4 }
+      { step: 7, chunk: 0, firstToken: 0, firstPatch: 0, stepTokens: 9 },
+      { step: 7, chunk: 1, firstToken: 3, firstPatch: 0, stepTokens: 9 },
+      { step: 7, chunk: 2, firstToken: 7, firstPatch: 4, stepTokens: 9 }
     ])
     expect(calls.slice(3).map(({ place }) => place)).toEqual(calls.slice(0, 3).map(({ place }) => place))
   })
