@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import type { ProcessorSettings } from '../preprocess/settings.js'
 import { PRESET_FILE, type Preset } from './preset.js'
 
-const KEPT = /\.(json|txt|jinja|model|tiktoken)$/
+const KEPT = /\.(json|txt|jinja|model|tiktoken|py)$/
 /** Lists of shards, what belongs to an adapter or a run, and files that are written anew. */
 const LEFT =
   /(\.index\.json|^adapter_config\.json|^loop\.json|^vlm2vec\.json|^modules\.json|^config_sentence_transformers\.json)$/
