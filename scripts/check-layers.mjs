@@ -26,7 +26,13 @@ const LAYERS = [
 const SHARED_TYPES = new Set(['model/config', 'preprocess/prepared', 'data/item'])
 
 /** Readers of the small files of a model directory. They import nothing of the stages, so every stage may read with them. */
-const LEAVES = new Set(['model/config', 'model/preset', 'model/presets', 'model/recognise'])
+const LEAVES = new Set([
+  'model/config',
+  'model/preset',
+  'model/presets',
+  'model/recognise',
+  'model/sentence-transformers'
+])
 
 /** Native code: napi -> bench -> train -> model -> ops -> core. */
 const NATIVE_LAYERS = ['napi', 'bench', 'train', 'model', 'ops', 'core']

@@ -26,7 +26,7 @@ export const command = defineCommand({
     const embedder = await loadEmbedder({ ...options, dtype: 'f32', quantize: 'none' }, context)
     try {
       const { exportModel } = await import('../model/export.js')
-      await exportModel(embedder, output, { format, dtype })
+      await exportModel(embedder, output, { format, dtype, name: options.model })
     } finally {
       await embedder.close()
     }

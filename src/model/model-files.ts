@@ -7,7 +7,7 @@ import { PRESET_FILE, type Preset } from './preset.js'
 const KEPT = /\.(json|txt|jinja|model|tiktoken|py)$/
 /** Lists of shards, what belongs to an adapter or a run, and files that are written anew. */
 const LEFT =
-  /(\.index\.json|^adapter_config\.json|^loop\.json|^vlm2vec\.json|^modules\.json|^config_sentence_transformers\.json)$/
+  /(\.index\.json|^adapter_config\.json|^loop\.json|^vlm2vec\.json|^modules\.json|^config_sentence_transformers\.json|^sentence_bert_config\.json)$/
 
 /** Copies configuration, tokenizer, processor and template; not the weights, nor the lists of their shards. */
 export async function copyModelFiles(from: string, to: string): Promise<void> {

@@ -35,6 +35,12 @@ export interface Preset {
   positions?: PositionRule
   /** of items that have no instruction of their own */
   instruction?: string
+  /** between instruction and text of the prompts raw and vlm2vec; a space where nothing is said */
+  separator?: string
+  /** of the prompt `chat`, instead of the directory's own */
+  chatTemplate?: string
+  /** whether the prompt `chat` ends with the beginning of an answer; it does where nothing is said */
+  generationPrompt?: boolean
   /** added to an instruction of the prompt `chat` that doesn't end in punctuation */
   instructionEnd?: string
   /** the user's message of the prompt `chat` where an item has neither text nor pictures */
@@ -61,6 +67,9 @@ const KEYS: { readonly [K in keyof Required<Preset>]: string } = {
   prompt: 'prompt',
   positions: 'positions',
   instruction: 'instruction',
+  separator: 'separator',
+  chatTemplate: 'chat_template',
+  generationPrompt: 'generation_prompt',
   instructionEnd: 'instruction_end',
   emptyText: 'empty_text',
   suffix: 'suffix',
@@ -87,13 +96,14 @@ export async function readPreset(directory: string): Promise<Preset | undefined>
   if (fields.has('prompt')) preset.prompt = fields.oneOf('prompt', PROMPT_STYLES)
   if (fields.has('positions')) preset.positions = fields.oneOf('positions', POSITION_RULES)
   if (fields.has('pooling')) preset.pooling = fields.oneOf('pooling', POOLINGS)
-  if (fields.has('normalize')) preset.normalize = fields.boolean('normalize', true)
+  for (const name of ['normalize', 'generationPrompt'] as const)
+    if (fields.has(KEYS[name])) preset[name] = fields.boolean(KEYS[name], true)
   if (fields.has('first_size'))
     preset.firstSize =
       typeof fields.raw('first_size') === 'number'
         ? fields.integer('first_size', { min: 1 })
         : fields.oneOf('first_size', ['none', 'vlm2vec', 'qwen'])
-  for (const name of ['instruction', 'instructionEnd', 'emptyText', 'suffix'] as const) {
+  for (const name of ['instruction', 'separator', 'chatTemplate', 'instructionEnd', 'emptyText', 'suffix'] as const) {
     const text = fields.string(KEYS[name])
     if (text !== undefined) preset[name] = text
   }

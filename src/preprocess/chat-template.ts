@@ -14,17 +14,23 @@ export interface Message {
 export class ChatTemplate {
   private constructor(
     private readonly template: Template,
+    readonly source: string,
     private readonly file: string,
-    private readonly specialTokens: Record<string, string>
+    private readonly options: { specialTokens: Record<string, string>; generationPrompt: boolean }
   ) {}
 
   /** Undefined: the directory has none. E_MODEL: it cannot be parsed. */
-  static async load(directory: string): Promise<ChatTemplate | undefined> {
+  static async load(
+    directory: string,
+    { chatTemplate, generationPrompt = true }: { chatTemplate?: string | undefined; generationPrompt?: boolean } = {}
+  ): Promise<ChatTemplate | undefined> {
     const config = await readJsonObject(join(directory, 'tokenizer_config.json'))
-    const found = await find(directory, config)
+    const own = chatTemplate === undefined ? undefined : { source: chatTemplate, file: `${directory}: chat_template` }
+    const found = own ?? (await find(directory, config))
     if (!found) return undefined
+    const options = { specialTokens: config ? specialTokensOf(config) : {}, generationPrompt }
     try {
-      return new ChatTemplate(new Template(found.source), found.file, config ? specialTokensOf(config) : {})
+      return new ChatTemplate(new Template(found.source), found.source, found.file, options)
     } catch (cause) {
       throw new Vlm2VecError(
         'E_MODEL',
@@ -34,11 +40,15 @@ export class ChatTemplate {
     }
   }
 
-  /** The prompt up to where the assistant would answer. E_MODEL where the template gives nothing. */
+  /** The prompt, by default up to where the assistant would answer. E_MODEL where the template gives nothing. */
   render(messages: readonly Message[]): string {
     let prompt: string
     try {
-      prompt = this.template.render({ messages, add_generation_prompt: true, ...this.specialTokens })
+      prompt = this.template.render({
+        messages,
+        add_generation_prompt: this.options.generationPrompt,
+        ...this.options.specialTokens
+      })
     } catch (cause) {
       throw new Vlm2VecError('E_MODEL', `${this.file}: the chat template fails (${(cause as Error).message}).`, {
         cause

@@ -37,8 +37,9 @@ export class Processor {
     readonly rules: InputRules,
     readonly settings: ProcessorSettings,
     readonly tokenizer: Tokenizer,
-    private readonly placeholders: Placeholders,
-    private readonly chatTemplate: ChatTemplate | undefined,
+    readonly placeholders: Placeholders,
+    /** with the prompt `chat` */
+    readonly chatTemplate: ChatTemplate | undefined,
     private readonly dual: DualTokens | undefined,
     readonly pictures: PictureCache
   ) {}
@@ -56,7 +57,7 @@ export class Processor {
         `${directory}: a model with two towers has a vector of its own for each text and picture; leave pooling and ` +
           'normalisation out, and use the prompt "raw".'
       )
-    const chatTemplate = settings.prompt === 'chat' ? await ChatTemplate.load(directory) : undefined
+    const chatTemplate = settings.prompt === 'chat' ? await ChatTemplate.load(directory, settings) : undefined
     if (settings.prompt === 'chat' && !chatTemplate)
       throw new Vlm2VecError(
         'E_MODEL',
@@ -80,6 +81,7 @@ export class Processor {
         style: this.settings.prompt,
         placeholders: this.placeholders,
         instruction: this.settings.instruction,
+        separator: this.settings.separator,
         suffix: this.settings.suffix,
         instructionEnd: this.settings.instructionEnd,
         emptyText: this.settings.emptyText,

@@ -26,6 +26,8 @@ export interface PromptOptions {
   placeholders: Placeholders
   /** of items that have none of their own */
   instruction?: string | undefined
+  /** between instruction and text; default: a space */
+  separator?: string | undefined
   /** put at the end */
   suffix?: string | undefined
   /** for the style `chat`, and see Preset */
@@ -90,8 +92,12 @@ function replaceNumbered(
   return { instruction, text, order }
 }
 
-function joined({ instruction, text }: Pieces, { images, videos }: Counts, { placeholders }: PromptOptions): string {
-  let prompt = [instruction, text].filter(Boolean).join(' ')
+function joined(
+  { instruction, text }: Pieces,
+  { images, videos }: Counts,
+  { placeholders, separator = ' ' }: PromptOptions
+): string {
+  let prompt = [instruction, text].filter(Boolean).join(separator)
   if (!prompt.includes(placeholders.video)) prompt = `${placeholders.video} `.repeat(videos) + prompt
   if (!prompt.includes(placeholders.image)) prompt = `${placeholders.image} `.repeat(images) + prompt
   return prompt

@@ -16,6 +16,7 @@ import {
 } from '../model/preset.js'
 import { framesLikePictures, presetValues } from '../model/presets.js'
 import { recognise, type Recognised } from '../model/recognise.js'
+import { readSentenceTransformers } from '../model/sentence-transformers.js'
 import { DEFAULT_PIXEL_LIMIT } from './image.js'
 import { readImageSettings, type ImageSettings, type Triple } from './image-settings.js'
 
@@ -42,6 +43,10 @@ export interface ProcessorSettings {
   prompt: PromptStyle
   positions: PositionRule
   instruction: string | undefined
+  separator: string
+  /** undefined: the directory's own */
+  chatTemplate: string | undefined
+  generationPrompt: boolean
   instructionEnd: string | undefined
   emptyText: string | undefined
   suffix: string | undefined
@@ -89,6 +94,9 @@ export async function resolveSettings(
     prompt,
     positions: first('positions', sequential, `default of the prompt ${prompt}`),
     instruction: first('instruction', undefined),
+    separator: first('separator', ' '),
+    chatTemplate: first('chatTemplate', undefined),
+    generationPrompt: first('generationPrompt', true),
     instructionEnd: first('instructionEnd', undefined),
     emptyText: first('emptyText', undefined),
     suffix: first('suffix', undefined),
@@ -145,11 +153,11 @@ const sourceOf = (name: PresetName): string => (name === 'plain' ? 'default' : `
 
 /**
  * Options, then a preset that was asked for; else what the adapter directory and then the model directory remember, and the
- * preset that they need.
+ * preset that they need; sentence-transformers files of a directory that remembers nothing.
  */
 async function layersOf(
   directory: string,
-  { family }: ModelConfig,
+  { family, dual }: ModelConfig,
   options: ProcessorOptions
 ): Promise<{ preset: Recognised; layers: Layer[] }> {
   const { preset: asked = 'auto', positions, adapterDirectory, pixelLimit: _, pictureCache: __, ...rest } = options
@@ -163,7 +171,11 @@ async function layersOf(
     const remembered = await readPreset(place)
     if (remembered) layers.push({ says: remembered, source: `${place}/${PRESET_FILE}` })
   }
-  if (asked === 'auto') layers.push(named)
+  if (asked === 'auto' && preset.name !== 'plain') layers.push(named)
+  const known = layers.some(({ source }) => source === `${directory}/${PRESET_FILE}`)
+  const module = known || dual ? undefined : await readSentenceTransformers(directory)
+  if (module) layers.push({ says: module, source: `${directory}/modules.json` })
+  if (preset.name === 'plain') layers.push(named)
   return { preset, layers }
 }
 

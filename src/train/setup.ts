@@ -155,7 +155,7 @@ async function openRows({ data, train }: TrainOptions): Promise<Mixture> {
   )
 }
 
-const nameOfSource = ({ name, path }: TrainOptions['data'][number]): string => name || path
+export const nameOfSource = ({ name, path }: TrainOptions['data'][number]): string => name || path
 
 /** Items to inputs; what is random about a picture depends on its row, its epoch and its place alone. */
 function preparation({ data, train }: TrainOptions, processor: Processor): Prepare<MixtureRow> {

@@ -4,9 +4,11 @@ import { writeWhole } from '../atomic.js'
 import { adapterConfigJson } from '../model/adapter.js'
 import { copyModelFiles, presetOf } from '../model/model-files.js'
 import { writePreset } from '../model/preset.js'
+import { fitsSentenceTransformers, writeSentenceTransformers } from '../model/sentence-transformers-files.js'
+import { writeModelCard } from '../model/write-model-card.js'
 import { native, type NativeTrainer } from '../native.js'
 import { OPTIMIZER_FILE } from './checkpoint.js'
-import type { RunSetup } from './setup.js'
+import { nameOfSource, type RunSetup } from './setup.js'
 
 const MIB = 2 ** 20
 
@@ -45,7 +47,10 @@ export async function saveTrainer(trainer: NativeTrainer, setup: RunSetup, direc
   await trainer.saveState(join(directory, OPTIMIZER_FILE))
 }
 
-/** lora: a PEFT directory. full: a Hugging Face model directory with the base's other files. Both remember the prompt. */
+/**
+ * lora: a PEFT directory. full: a Hugging Face model directory with the base's other files, which sentence-transformers loads
+ * too. Both remember the prompt, and have a model card.
+ */
 export async function saveModel(trainer: NativeTrainer, setup: RunSetup, directory: string): Promise<void> {
   if (setup.adapter) {
     await trainer.saveWeights({ path: join(directory, 'adapter_model.safetensors'), dtype: 'f32' })
@@ -55,5 +60,19 @@ export async function saveModel(trainer: NativeTrainer, setup: RunSetup, directo
     await copyModelFiles(setup.base.directory, directory)
     await trainer.saveWeights({ path: join(directory, 'model.safetensors'), dtype: 'base' })
   }
-  await writePreset(directory, presetOf(setup.processor.settings))
+  const { processor, options } = setup
+  const dimension = processor.config.text.hiddenSize
+  await writePreset(directory, presetOf(processor.settings))
+  const sentenceTransformers = !setup.adapter && fitsSentenceTransformers(processor)
+  if (sentenceTransformers) await writeSentenceTransformers(directory, processor, dimension)
+  await writeModelCard(directory, processor, {
+    kind: setup.adapter ? 'adapter' : 'model',
+    base: options.model.path,
+    dimension,
+    sentenceTransformers,
+    made: [
+      `Trained contrastively on ${setup.rows.length} rows of ${options.data.map(nameOfSource).join(', ')}: batches of ` +
+        `${options.train.batch_size}, learning rate ${options.train.learning_rate}, temperature ${options.train.temperature}.`
+    ]
+  })
 }

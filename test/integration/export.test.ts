@@ -1,5 +1,5 @@
 /** `export`: adapters merged, dimensions cut, directories that other libraries load. */
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { writeTinyModel } from '../../scripts/tiny-model.mjs'
@@ -80,7 +80,9 @@ describe('export', () => {
     expect(difference(base, adapted)).toBeGreaterThan(0.01)
     const merged = await exported('merged', '--model', path('base'), '--adapter', path('adapter'))
     expect(difference(await embed(merged), adapted)).toBeLessThan(5e-6)
+    expect(readFileSync(join(merged, 'README.md'), 'utf8')).toContain('An adapter is merged')
     expect(readdirSync(merged).sort()).toEqual([
+      'README.md',
       'chat_template.json',
       'config.json',
       'model.safetensors',
@@ -89,6 +91,25 @@ describe('export', () => {
       'tokenizer_config.json',
       'vlm2vec.json'
     ])
+  })
+
+  it('writes files of sentence-transformers that say all that vlm2vec.json says', async () => {
+    const flags = ['--model', path('base'), '--format', 'sentence-transformers']
+    for (const [name, more] of [
+      ['raw', ['--instruction', 'By default:', '--suffix', '!']],
+      ['mean', ['--prompt', 'chat', '--pooling', 'mean', '--no-normalize', '--suffix', '!']]
+    ] as const) {
+      const directory = await exported(`sentence-${name}`, ...flags, ...more)
+      const ours = await embed(directory)
+      expect(difference(ours, await embed(path('base'), ...more))).toBe(0)
+      expect(difference(ours, await embed(path('base')))).toBeGreaterThan(0.01)
+      rmSync(join(directory, 'vlm2vec.json'))
+      expect(difference(ours, await embed(directory))).toBe(0)
+    }
+    const sequential = await exported('sentence-sequential', ...flags, '--prompt', 'vlm2vec')
+    rmSync(join(sequential, 'vlm2vec.json'))
+    const { code, stderr } = await runCli(['inspect', '--model', sequential, '--input', path('items.jsonl')])
+    expect([code, stderr]).toEqual([4, expect.stringContaining('does not have its positions of pictures')])
   })
 
   it('writes every tensor of the base by its name and type, and lm_head as it was', async () => {
