@@ -3,12 +3,12 @@
 #include <cmath>
 
 #include "model/vision.h"
-#include "ops/attention.h"
 #include "ops/cast.h"
 #include "ops/embedding.h"
 #include "ops/gather.h"
 #include "ops/l2_normalize.h"
 #include "ops/pool.h"
+#include "ops/pooled_attention.h"
 
 namespace vlm2vec {
 
@@ -141,8 +141,7 @@ void DualEncoder::encode_pictures(const Context& context, Tensor out, const Batc
   visual_projection_.forward(context, out, normed, false, nullptr);
 }
 
-// One query, the probe, attends to all rows of a picture: in place of cross attention, each picture's first row carries
-// the probe's query and the other rows are left aside.
+// One query a picture, that of the probe, attends to all rows of the picture.
 void DualEncoder::pool_pictures(const Context& context, Tensor out, Tensor h, const ClipVision::Saved& saved) const {
   Arena& arena = context.scratch;
   const int64_t m = h.rows(), i = out.rows(), e = config_.vision.embed_dim, heads = config_.vision.heads,
@@ -152,26 +151,16 @@ void DualEncoder::pool_pictures(const Context& context, Tensor out, Tensor h, co
   post_norm_.forward(context, x, h, discarded);
   head_in_.forward(context, qkv, x, false, nullptr);
 
-  Tensor first = arena.allocate(DType::I32, {1}), probe = arena.allocate(DType::F32, {1, e});
-  first.as<int32_t>()[0] = 0;
-  embedding_forward(probe, first, probe_->value);
-  Tensor probe_qkv = arena.allocate(context.compute, {1, 3 * e});
-  head_in_.forward(context, probe_qkv, narrowed(context, probe), false, nullptr);
-  Tensor probe_rows = arena.allocate(context.compute, {m, e});
-  zero(probe_rows);
-  for (int64_t n = 0; n < i; ++n) {
-    Tensor query = probe_qkv;
-    query.shape[1] = e;  // the q of q, k, v
-    copy(probe_rows.slice(saved.inputs.starts.as<int32_t>()[n], 1), query);
-  }
-  Tensor attended = arena.allocate(context.compute, {m, e}), lse = arena.allocate(DType::F32, {heads, m});
-  attention_forward(attended.reshape({m, heads, hs}), lse, probe_rows.reshape({m, heads, hs}), qkv.heads(e, heads, hs),
-                    qkv.heads(2 * e, heads, hs), saved.inputs.starts, {1 / std::sqrt(float(hs)), false});
+  Tensor zeros = arena.allocate_zero(DType::I32, {i}), probes = arena.allocate(DType::F32, {i, e});
+  embedding_forward(probes, zeros, probe_->value);
+  Tensor probe_qkv = arena.allocate(context.compute, {i, 3 * e});
+  head_in_.forward(context, probe_qkv, narrowed(context, probes), false, nullptr);
+  Tensor attended = arena.allocate(context.compute, {i, e}), lse = arena.allocate(DType::F32, {heads, i});
+  pooled_attention_forward(attended.reshape({i, heads, hs}), lse, probe_qkv.heads(0, heads, hs),
+                           qkv.heads(e, heads, hs), qkv.heads(2 * e, heads, hs), saved.inputs.starts,
+                           1 / std::sqrt(float(hs)));
 
-  Tensor wide = arena.allocate(DType::F32, {m, e}), pooled = arena.allocate(DType::F32, {i, e});
-  cast(wide, attended);
-  gather_rows_forward(pooled, wide, {}, saved.inputs.starts.slice(0, i));
-  head_out_.forward(context, out, narrowed(context, pooled), false, nullptr);
+  head_out_.forward(context, out, attended, false, nullptr);
   Tensor normed = arena.allocate(context.compute, {i, e});
   head_norm_.forward(context, normed, out, discarded);
   Mlp::Saved mlp;
