@@ -96,9 +96,9 @@ void check_text(const TextConfig& t) {
   require(t.heads % t.kv_heads == 0, "E_MODEL", "config: ", t.heads, " attention heads are no multiple of ", t.kv_heads,
           " key-value heads");
   require(t.head_size % 2 == 0, "E_MODEL", "config: the head size ", t.head_size, " is not even");
-  require(
-      rope.kind == RopeConfig::Kind::Plain || rope.sections[0] + rope.sections[1] + rope.sections[2] == t.head_size / 2,
-      "E_MODEL", "config: mrope_section does not add up to half of the head size ", t.head_size);
+  require(rope.kind != RopeConfig::Kind::Sections ||
+              rope.sections[0] + rope.sections[1] + rope.sections[2] == t.head_size / 2,
+          "E_MODEL", "config: mrope_section does not add up to half of the head size ", t.head_size);
   for (const auto* factors : {&rope.short_factors, &rope.long_factors})
     require(factors->empty() || int64_t(factors->size()) == t.head_size / 2, "E_MODEL", "config: ", factors->size(),
             " LongRoPE factors, expected half of the head size ", t.head_size);
@@ -117,6 +117,9 @@ void check_vision(const VisionConfig& v) {
   const bool clip = v.kind == VisionKind::Llava || v.kind == VisionKind::Phi3 || v.kind == VisionKind::Dual;
   require(!clip || v.position_embeddings > int64_t(v.class_token), "E_MODEL", "config: a tower of ",
           v.position_embeddings, " positions");
+  require(v.kind != VisionKind::Qwen2_5 || v.window_size >= v.merge_size * v.patch_size, "E_MODEL",
+          "config: an attention window of ", v.window_size, " pixels is smaller than a feature");
+  require(v.kind != VisionKind::Qwen3 || v.position_embeddings > 0, "E_MODEL", "config: no learned positions");
   for (const auto* blocks : {&v.full_attention_blocks, &v.deepstack_blocks})
     for (int64_t block : *blocks)
       require(block >= 0 && block < v.depth, "E_MODEL", "config: there is no vision block ", block, " of ", v.depth);

@@ -59,8 +59,8 @@ struct VisionConfig {
   // Qwen2.5: side of an attention window in pixels, and the blocks that attend beyond it
   int64_t window_size = 0;
   std::vector<int64_t> full_attention_blocks{};
-  // Qwen3, CLIP: learned positions (a square number, and CLIP's class token); Qwen3: the blocks whose output enters
-  // the first text layers
+  // Qwen3, CLIP: learned positions (Qwen3: of which the largest square is used; CLIP: a square number, and the class
+  // token); Qwen3: the blocks whose output enters the first text layers
   int64_t position_embeddings = 0;
   std::vector<int64_t> deepstack_blocks{};
   // learned vectors that may stand between features (Batch::feature_rows)

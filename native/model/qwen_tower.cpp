@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "model/learned_positions.h"
 #include "model/merger.h"
 #include "ops/cast.h"
 #include "ops/gather.h"
@@ -33,13 +34,17 @@ class QwenTower : public VisionTower {
     patch_embed_ = Linear(weights, "model.visual.patch_embed.proj");
     for (const BlockSpec& block : spec.blocks) stack_.blocks.emplace_back(weights, block);
     merger_ = Merger(weights, spec.merger, config_);
+    for (const auto& [block, merger] : spec.deepstack) deepstack_[block] = Merger(weights, merger, config_);
+    if (!spec.positions.empty()) positions_ = LearnedPositions(weights, spec.positions, config_);
   }
+
+  int64_t levels() const override { return 1 + int64_t(deepstack_.size()); }
 
   std::unique_ptr<VisionTower::Saved> forward(const Context& context, Tensor features, const Batch& batch, bool keep,
                                               size_t memory) const override;
   void backward(const Context& context, Tensor dfeatures, const Batch& batch, VisionTower::Saved& saved) const override;
   bool trains() override {
-    bool any = merger_.trains();
+    bool any = merger_.trains() || positions_.trains();
     each_linear([&](const Linear& linear) { any = any || linear.trains(); });
     return any;  // a block's norms are trained only together with its linear layers
   }
@@ -47,6 +52,7 @@ class QwenTower : public VisionTower {
     f(patch_embed_);
     for (auto& block : stack_.blocks) block.each_linear(f);
     merger_.each_linear(f);
+    for (auto& [block, merger] : deepstack_) merger.each_linear(f);
   }
 
  private:
@@ -56,8 +62,15 @@ class QwenTower : public VisionTower {
     Linear::Saved patch_embed;
     Stack<Block>::Saved blocks;
     Merger::Saved merger;
+    std::map<size_t, Merger::Saved> deepstack;
+    LearnedPositions::Saved positions;
   };
-  void arrange(const Context& context, const Batch& batch, Saved& saved) const;
+  void arrange(const Context& context, const Arrangement& arrangement, Saved& saved) const;
+  // The level of features that the output of a block becomes; 0: none.
+  int64_t level_of(size_t block) const {
+    const auto found = deepstack_.find(int64_t(block));
+    return found == deepstack_.end() ? 0 : 1 + std::distance(deepstack_.begin(), found);
+  }
   Tensor arranged_patches(const Context& context, const Batch& batch, Tensor order) const;
 
   VisionConfig config_;
@@ -65,12 +78,13 @@ class QwenTower : public VisionTower {
   Linear patch_embed_;
   Stack<Block> stack_;
   Merger merger_;
+  std::map<int64_t, Merger> deepstack_;  // by block
+  LearnedPositions positions_;
 };
 
-void QwenTower::arrange(const Context& context, const Batch& batch, Saved& s) const {
+void QwenTower::arrange(const Context& context, const Arrangement& arrangement, Saved& s) const {
   Arena& arena = context.scratch;
-  const int64_t p = batch.patch_count, half = config_.head_size() / 2;
-  const Arrangement arrangement = spec_.arrange(config_, batch);
+  const int64_t p = int64_t(arrangement.positions.size()) / 2, half = config_.head_size() / 2;
   s.inputs.starts = to_tensor(arena, arrangement.starts, {int64_t(arrangement.starts.size())});
   if (!arrangement.local_starts.empty())
     s.inputs.local_starts = to_tensor(arena, arrangement.local_starts, {int64_t(arrangement.local_starts.size())});
@@ -97,14 +111,28 @@ std::unique_ptr<VisionTower::Saved> QwenTower::forward(const Context& context, T
   Arena& arena = context.scratch;
   auto kept = std::make_unique<Saved>();
   Saved& s = *kept;
-  arrange(context, batch, s);
+  const Arrangement arrangement = spec_.arrange(config_, batch);
+  arrange(context, arrangement, s);
   Tensor h = arena.allocate(DType::F32, {batch.patch_count, config_.embed_dim});
   patch_embed_.forward(context, h, arranged_patches(context, batch, s.order), false, keep ? &s.patch_embed : nullptr);
+  if (positions_) positions_.forward(context, h, arrangement.positions, batch, s.positions);
+  const int64_t n = batch.patch_count / config_.merged();
+  const auto merge_level = [&](size_t block, Tensor out) {
+    const int64_t level = level_of(block);
+    if (level == 0) return;
+    Tensor input = out;
+    if (keep) {
+      input = arena.allocate(DType::F32, {out.rows(), out.shape[1]});
+      copy(input, out);
+    }
+    deepstack_.at(int64_t(block)).forward(context, features.slice(level * n, n), input, s.deepstack[block], keep);
+  };
   if (keep) {
-    stack_.forward(context, s.inputs, h, s.blocks, memory);
+    stack_.forward(context, s.inputs, h, s.blocks, memory, merge_level);
   } else {
-    stack_.forward(context, s.inputs, h);
+    stack_.forward(context, s.inputs, h, merge_level);
   }
+  features = features.slice(0, n);
   if (s.order) {  // feature n of the blocks is feature order[n] of the batch
     Tensor ordered = arena.allocate(DType::F32, {features.rows(), features.shape[1]});
     merger_.forward(context, ordered, h, s.merger, keep);
@@ -127,8 +155,14 @@ void QwenTower::backward(const Context& context, Tensor dfeatures, const Batch& 
     gather_rows_forward(ordered, dfeatures, {}, s.order);
     dfeatures = ordered;
   }
-  merger_.backward(context, dh, dfeatures, s.merger);
-  stack_.backward(context, s.inputs, dh, s.blocks);
+  const int64_t n = batch.patch_count / config_.merged();
+  merger_.backward(context, dh, dfeatures.slice(0, n), s.merger);
+  stack_.backward(context, s.inputs, dh, s.blocks, [&](size_t block, Tensor dout) {
+    const int64_t level = level_of(block);
+    if (level > 0)
+      deepstack_.at(int64_t(block)).backward(context, dout, dfeatures.slice(level * n, n), s.deepstack.at(block));
+  });
+  if (positions_) positions_.backward(dh, s.positions);
   if (patch_embed_.trains()) patch_embed_.backward(context, {}, narrowed(context, dh), s.patch_embed, false);
 }
 

@@ -2,14 +2,15 @@
 // flattened patches, blocks with 2-D RoPE, and a merger that joins merge x merge neighbouring patches into one feature.
 // A kind is a spec: which blocks, which mergers, in which order patches go and what attends to what.
 #pragma once
+#include <map>
+
 #include "model/vision.h"
 
 namespace vlm2vec {
 
-// mlp.second(gelu(mlp.first(norm(h) seen as (P / merged, merged E)))); norm_merged: the norm sees merged rows too.
+// second(gelu(first(norm(h)))) of rows (P / merged, merged E); the norm is as wide as its parameters, E or merged E.
 struct MergerSpec {
   std::string norm, first, second;
-  bool norm_merged = false;
 };
 
 // How the patches of a batch go through the blocks.
@@ -23,6 +24,8 @@ struct Arrangement {
 struct QwenTowerSpec {
   std::vector<BlockSpec> blocks;
   MergerSpec merger;
+  std::map<int64_t, MergerSpec> deepstack{};  // block -> merger of its output: features of the next level
+  std::string positions{};                    // parameter of learned positions; empty: none
   Arrangement (*arrange)(const VisionConfig& config, const Batch& batch);
 };
 
@@ -34,5 +37,7 @@ Arrangement arrange_slices(const VisionConfig& config, const Batch& batch);
 
 // The kinds, each in its own file.
 QwenTowerSpec qwen2_tower(const VisionConfig& config);
+QwenTowerSpec qwen2_5_tower(const VisionConfig& config);
+QwenTowerSpec qwen3_tower(const VisionConfig& config);
 
 }  // namespace vlm2vec

@@ -27,7 +27,8 @@ constexpr Kind projector(VisionKind kind) {
           projector_tower_bytes};
 }
 
-const Kind kKinds[] = {qwen<qwen2_tower>(VisionKind::Qwen2), projector<llava_tower>(VisionKind::Llava),
+const Kind kKinds[] = {qwen<qwen2_tower>(VisionKind::Qwen2), qwen<qwen2_5_tower>(VisionKind::Qwen2_5),
+                       qwen<qwen3_tower>(VisionKind::Qwen3), projector<llava_tower>(VisionKind::Llava),
                        projector<phi3_tower>(VisionKind::Phi3)};
 
 const Kind& find_kind(VisionKind kind) {

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 from tokenizers import Tokenizer
-from transformers import Qwen2VLForConditionalGeneration
+from transformers import AutoModelForImageTextToText
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 IMAGE, VIDEO = "<|image_pad|>", "<|video_pad|>"
@@ -20,6 +20,7 @@ class Input:
     ids: torch.Tensor  # (T)
     kinds: torch.Tensor  # (T) 0 text, 1 image, 2 video
     grids: list[tuple[str, list[int]]]  # in order of the placeholders: kind; patches in time, height, width
+    seconds: list[float]  # that a patch in time lasts, of each video
     pixels: list[torch.Tensor]  # (P, PD) each
     resized: list[np.ndarray]  # (height, width, 3) each frame
 
@@ -30,10 +31,10 @@ class Input:
 def raw_prompt(item: dict) -> str:
     text = " ".join(part for part in (item.get("instruction"), item.get("text")) if part)
     text = re.sub(r"<\|image_\d+\|>", IMAGE, text)
-    if item.get("images") and IMAGE not in text:
-        text = f"{IMAGE} " * len(item["images"]) + text
     if item.get("videos") and VIDEO not in text:
         text = f"{VIDEO} " * len(item["videos"]) + text
+    if item.get("images") and IMAGE not in text:
+        text = f"{IMAGE} " * len(item["images"]) + text
     return text
 
 
@@ -41,7 +42,7 @@ class Reference:
     def __init__(self, directory: Path, tokenizer: Tokenizer, model=None, dtype=torch.float32):
         self.processor = Qwen2VLImageProcessorPil.from_pretrained(directory)
         self.tokenizer = tokenizer
-        self.model = model or Qwen2VLForConditionalGeneration.from_pretrained(
+        self.model = model or AutoModelForImageTextToText.from_pretrained(
             directory, dtype=dtype, attn_implementation="eager"
         )
         self.model.eval()
@@ -56,38 +57,58 @@ class Reference:
     def pixels_of(self, frames: list[Path]) -> tuple[torch.Tensor, list[int], list[np.ndarray]]:
         """Patches of an image (one frame) or video: two frames in time make a patch, the last one twice where odd."""
         pictures = [Image.open(frame).convert("RGB") for frame in frames]
-        prepared = [self.processor(images=picture, return_tensors="np") for picture in pictures]
-        values = [one["pixel_values"].reshape(-1, 3, 2, 14 * 14)[:, :, 0] for one in prepared]
+        side = self.processor.patch_size
+        prepared = [self.processed(picture, pictures) for picture in pictures]
+        values = [one["pixel_values"].reshape(-1, 3, 2, side * side)[:, :, 0] for one in prepared]
         grid = prepared[0]["image_grid_thw"][0].tolist()
         if len(values) == 1 or len(values) % 2:
             values.append(values[-1])
-        slices = [np.stack(values[t : t + 2], axis=2).reshape(-1, 3 * 2 * 14 * 14) for t in range(0, len(values), 2)]
-        resized = [self.resize(picture, grid[2] * 14, grid[1] * 14) for picture in pictures]
+        slices = [np.stack(values[t : t + 2], axis=2).reshape(-1, 3 * 2 * side * side) for t in range(0, len(values), 2)]
+        resized = [self.resize(picture, grid[2] * side, grid[1] * side) for picture in pictures]
         return torch.from_numpy(np.concatenate(slices)).float(), [len(slices), grid[1], grid[2]], resized
+
+    def processed(self, picture: Image.Image, frames: list[Image.Image]) -> dict:
+        return self.processor(images=picture, return_tensors="np")
+
+    def written(self, prompt: str, videos: list[dict]) -> str:
+        """The prompt as it is tokenized, before placeholders become many."""
+        return prompt
+
+    def placeholders(self, kind: str, grid: list[int]) -> int:
+        """How many of the prompt stand for one picture or video."""
+        return 1
 
     @staticmethod
     def resize(picture: Image.Image, width: int, height: int) -> np.ndarray:
         return np.asarray(picture.resize((width, height), Image.Resampling.BICUBIC))
 
     def prepare(self, item: dict, root: Path, prompt: str | None = None) -> Input:
-        prompt = raw_prompt(item) if prompt is None else prompt
+        prompt = self.written(raw_prompt(item) if prompt is None else prompt, item.get("videos", []))
         images = iter([[root / path] for path in item.get("images", [])])
         videos = iter([[root / path for path in video["frames"]] for video in item.get("videos", [])])
         ids, kinds, grids, pixels, resized = [], [], [], [], []
+        left, count = 0, 0
         image_id, video_id = (self.tokenizer.token_to_id(token) for token in (IMAGE, VIDEO))
         for token in self.tokenizer.encode(prompt, add_special_tokens=True).ids:
             if token not in (image_id, video_id):
                 ids.append(token)
                 kinds.append(0)
                 continue
+            if left > 0:  # a later part of the same video
+                left -= 1
+                ids += [token] * count
+                kinds += [2] * count
+                continue
             patches, grid, frames = self.pixels_of(next(images if token == image_id else videos))
-            count = grid[0] * grid[1] * grid[2] // 4
+            parts = self.placeholders("image" if token == image_id else "video", grid)
+            left, count = parts - 1, grid[0] * grid[1] * grid[2] // 4 // parts
             ids += [token] * count
             kinds += [1 if token == image_id else 2] * count
             grids.append(("image" if token == image_id else "video", grid))
             pixels.append(patches)
             resized += frames
-        return Input(prompt, torch.tensor(ids), torch.tensor(kinds), grids, pixels, resized)
+        seconds = [2 / video.get("fps", 2) for video in item.get("videos", [])]
+        return Input(prompt, torch.tensor(ids), torch.tensor(kinds), grids, seconds, pixels, resized)
 
     def positions(self, given: Input, rule: str) -> torch.Tensor:
         """(3, T). 'sequential': pictures that no <|vision_start|> precedes count as text."""
@@ -106,6 +127,9 @@ class Reference:
                     kinds[at : at + count] = 0
                 at += count
             grids = kept
+        return self.rope_index(given, kinds, grids)
+
+    def rope_index(self, given: Input, kinds: torch.Tensor, grids: list[tuple[str, list[int]]]) -> torch.Tensor:
         position_ids, _ = self.backbone.get_rope_index(
             given.ids[None], kinds[None], self.grid_tensor(grids, "image"), self.grid_tensor(grids, "video")
         )

@@ -8,7 +8,9 @@ import { readJsonObject, type Fields } from '../json-fields.js'
 import { readClip, readSiglip } from './config/dual.js'
 import { readLlavaNext } from './config/llava-next.js'
 import { readPhi3V } from './config/phi3-v.js'
+import { readQwen25Vl } from './config/qwen2-5-vl.js'
 import { readQwen2Vl } from './config/qwen2-vl.js'
+import { readQwen3Vl } from './config/qwen3-vl.js'
 
 export type Triplet = [number, number, number]
 
@@ -86,7 +88,7 @@ export interface VisionConfig {
 }
 
 export interface ModelConfig {
-  family: 'qwen2_vl' | 'llava_next' | 'phi3_v' | 'clip' | 'siglip'
+  family: 'qwen2_vl' | 'qwen2_5_vl' | 'qwen3_vl' | 'llava_next' | 'phi3_v' | 'clip' | 'siglip'
   text: TextConfig
   vision: VisionConfig
   /** -1: the model has no such token; numbered: -k stands for picture k, outside of the vocabulary */
@@ -109,6 +111,8 @@ const READERS: Record<string, (root: Fields, directory: string) => ModelConfig |
   llava_next: readLlavaNext,
   phi3_v: readPhi3V,
   qwen2_vl: readQwen2Vl,
+  qwen2_5_vl: readQwen25Vl,
+  qwen3_vl: readQwen3Vl,
   siglip: readSiglip
 }
 

@@ -44,7 +44,7 @@ export function ropePositions(tokens: Int32Array, runs: readonly VisualRun[], op
     for (let t = 0; t < times; t++)
       for (let h = 0; h < height; h++)
         for (let w = 0; w < width; w++, index++) {
-          positions[index] = next + Math.trunc(t * step)
+          positions[index] = next + Math.trunc(Math.fround(t * step))
           positions[length + index] = next + h
           positions[2 * length + index] = next + w
         }

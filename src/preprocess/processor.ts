@@ -231,9 +231,12 @@ export class Processor {
 
 /** The tokens that have the ids of config.json, which models with a tokenizer of their own may call differently. */
 function placeholdersOf(tokenizer: Tokenizer, { tokens }: ModelConfig, { imagePlaceholder }: InputRules): Placeholders {
+  const token = (id: number, otherwise: string): string => (id < 0 ? undefined : tokenizer.tokenOf(id)) ?? otherwise
   return {
-    image: imagePlaceholder ?? tokenizer.tokenOf(tokens.image) ?? '<|image_pad|>',
-    video: (tokens.video < 0 ? undefined : tokenizer.tokenOf(tokens.video)) ?? '<|video_pad|>'
+    image: imagePlaceholder ?? token(tokens.image, '<|image_pad|>'),
+    video: token(tokens.video, '<|video_pad|>'),
+    visionStart: token(tokens.visionStart, '<|vision_start|>'),
+    visionEnd: token(tokens.visionEnd, '<|vision_end|>')
   }
 }
 

@@ -13,6 +13,9 @@ import type { ChatTemplate } from './chat-template.js'
 export interface Placeholders {
   image: string
   video: string
+  /** what stands around a placeholder in chat templates */
+  visionStart: string
+  visionEnd: string
 }
 
 export interface Prompt {

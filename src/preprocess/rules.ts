@@ -10,7 +10,9 @@ import type { Placeholders } from './prompt.js'
 import { clipRules, siglipRules } from './rules/dual.js'
 import { llavaNextRules } from './rules/llava-next.js'
 import { phi3VRules } from './rules/phi3-v.js'
+import { qwen25VlRules } from './rules/qwen2-5-vl.js'
 import { qwen2VlRules } from './rules/qwen2-vl.js'
+import { qwen3VlRules } from './rules/qwen3-vl.js'
 import type { ProcessorSettings } from './settings.js'
 import type { PixelBudget } from './smart-resize.js'
 import type { TiledPicture } from './tiles.js'
@@ -97,6 +99,8 @@ const RULES: Record<ModelConfig['family'], (config: ModelConfig) => InputRules> 
   llava_next: llavaNextRules,
   phi3_v: phi3VRules,
   qwen2_vl: qwen2VlRules,
+  qwen2_5_vl: qwen25VlRules,
+  qwen3_vl: qwen3VlRules,
   siglip: siglipRules
 }
 

@@ -20,12 +20,7 @@ export function smartResize(
   where: string,
   least = 0
 ): { width: number; height: number } {
-  const aspect = Math.max(width, height) / Math.min(width, height)
-  if (aspect > MAX_ASPECT)
-    throw new Vlm2VecError(
-      'E_IMAGE',
-      `${where}: the picture has ${width} x ${height} pixels, one side ${aspect.toFixed(1)} times the other; at most ${MAX_ASPECT} is possible. Crop it.`
-    )
+  checkAspect({ width, height }, where)
   const toWidth = Math.max(least, roundHalfEven(width / factor) * factor)
   const toHeight = Math.max(least, roundHalfEven(height / factor) * factor)
   if (toWidth * toHeight > maxPixels) {
@@ -39,6 +34,45 @@ export function smartResize(
     return { width: grown(width), height: grown(height) }
   }
   return { width: toWidth, height: toHeight }
+}
+
+/**
+ * The size that the frames of a Qwen3-VL video are resized to (`smart_resize` of its video processor): the budget is for the
+ * pixels of all frames together. E_IMAGE as above.
+ */
+export function smartResizeVideo(
+  { frames, width, height }: { frames: number; width: number; height: number },
+  { factor, temporal }: { factor: number; temporal: number },
+  { minPixels, maxPixels }: PixelBudget,
+  where: string
+): { width: number; height: number } {
+  const count = Math.max(frames, temporal) // fewer are repeated
+  const counted = roundHalfEven(count / temporal) * temporal
+  const scale = Math.max(1, factor / height, factor / width)
+  const [w, h] = scale > 1 ? [Math.trunc(width * scale), Math.trunc(height * scale)] : [width, height]
+  checkAspect({ width: w, height: h }, where)
+  const round = (side: number): number => roundHalfEven(side / factor) * factor
+  const total = counted * round(h) * round(w)
+  if (total > maxPixels) {
+    const beta = Math.sqrt((count * h * w) / maxPixels)
+    const shrunk = (side: number): number => Math.max(factor, Math.floor(side / beta / factor) * factor)
+    return { width: shrunk(w), height: shrunk(h) }
+  }
+  if (total < minPixels) {
+    const beta = Math.sqrt(minPixels / (count * h * w))
+    const grown = (side: number): number => Math.ceil((side * beta) / factor) * factor
+    return { width: grown(w), height: grown(h) }
+  }
+  return { width: round(w), height: round(h) }
+}
+
+function checkAspect({ width, height }: { width: number; height: number }, where: string): void {
+  const aspect = Math.max(width, height) / Math.min(width, height)
+  if (aspect > MAX_ASPECT)
+    throw new Vlm2VecError(
+      'E_IMAGE',
+      `${where}: the picture has ${width} x ${height} pixels, one side ${aspect.toFixed(1)} times the other; at most ${MAX_ASPECT} is possible. Crop it.`
+    )
 }
 
 /** Python's round(): a half goes to the even neighbour. */

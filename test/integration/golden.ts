@@ -134,3 +134,33 @@ function toHalf(value: number): number {
   if (exponent < -14 || exponent > 15 || !Number.isInteger(mantissa)) throw new Error(`${value} is no float16`)
   return (value < 0 ? 0x8000 : 0) | ((exponent + 15) << 10) | mantissa
 }
+
+// ---- gradients -------------------------------------------------------------------------------------------------------
+
+/** ||a - b|| / ||b||, and ||a - b|| as a share of `all`. */
+export function deviation(a: Float32Array, b: Float32Array, all: number): { own: number; ofAll: number } {
+  if (a.length !== b.length) throw new Error(`lengths differ: ${a.length} and ${b.length}`)
+  const difference = norm(Float32Array.from(a, (value, i) => value - b[i]!))
+  return { own: difference / norm(b), ofAll: difference / all }
+}
+
+export const totalNorm = (tensors: Map<string, StoredTensor>): number =>
+  norm([...tensors.values()].map((tensor) => norm(floats(tensor))))
+
+/** The two namings of a full model's tensors as one. */
+const canonical = (name: string): string =>
+  name.startsWith('base_model.')
+    ? name
+    : name.replace(/^visual\./, 'model.visual.').replace(/^model\.(?!visual|language_model)/, 'model.language_model.')
+
+export const renamed = (tensors: Map<string, StoredTensor>): Map<string, StoredTensor> =>
+  new Map([...tensors].map(([name, tensor]) => [canonical(name), tensor]))
+
+/** Names of the gradients that are off by more than the bound. */
+export function offGradients(ours: Map<string, StoredTensor>, theirs: Map<string, StoredTensor>): string[] {
+  const all = totalNorm(theirs)
+  return [...theirs].flatMap(([name, tensor]) => {
+    const { own, ofAll } = deviation(floats(ours.get(name)!), floats(tensor), all)
+    return own <= 1e-4 || ofAll <= 1e-6 ? [] : [`${name}: ${own}`]
+  })
+}

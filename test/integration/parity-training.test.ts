@@ -4,13 +4,17 @@ import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
 import {
   command,
+  deviation,
   floats,
   golden,
   norm,
+  offGradients,
   readJson,
   readJsonl,
   readTensors,
+  renamed,
   temporaryFolder,
+  totalNorm,
   type StoredTensor
 } from './golden.js'
 
@@ -53,34 +57,6 @@ async function train(name: string, changes: Record<string, unknown> = {}): Promi
   writeFileSync(file, JSON.stringify(config)) // JSON is YAML
   await command('train', '--config', file, '--quiet')
   return config.output.dir
-}
-
-/** ||a - b|| / ||b||, and ||a - b|| as a share of `all`. */
-function deviation(a: Float32Array, b: Float32Array, all: number): { own: number; ofAll: number } {
-  expect(a.length).toBe(b.length)
-  const difference = norm(Float32Array.from(a, (value, i) => value - b[i]!))
-  return { own: difference / norm(b), ofAll: difference / all }
-}
-
-const totalNorm = (tensors: Map<string, StoredTensor>): number =>
-  norm([...tensors.values()].map((tensor) => norm(floats(tensor))))
-
-/** The two namings of a full model's tensors as one. */
-const canonical = (name: string): string =>
-  name.startsWith('base_model.')
-    ? name
-    : name.replace(/^visual\./, 'model.visual.').replace(/^model\.(?!visual|language_model)/, 'model.language_model.')
-
-const renamed = (tensors: Map<string, StoredTensor>): Map<string, StoredTensor> =>
-  new Map([...tensors].map(([name, tensor]) => [canonical(name), tensor]))
-
-/** Names of the gradients that are off by more than the bound. */
-function offGradients(ours: Map<string, StoredTensor>, theirs: Map<string, StoredTensor>): string[] {
-  const all = totalNorm(theirs)
-  return [...theirs].flatMap(([name, tensor]) => {
-    const { own, ofAll } = deviation(floats(ours.get(name)!), floats(tensor), all)
-    return own <= 1e-4 || ofAll <= 1e-6 ? [] : [`${name}: ${own}`]
-  })
 }
 
 describe.each([

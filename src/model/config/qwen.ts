@@ -90,7 +90,8 @@ export function readMrope(
     throw rope.error('mrope_interleaved', String(defaults.interleaved))
   const sections = rope.numbers('mrope_section', 3, defaults.sections) as Triplet
   const whole = sections.every((each) => Number.isInteger(each) && each >= 0)
-  if (!whole || 2 * sections.reduce((sum, each) => sum + each) !== headSize)
+  // interleaved ones may cover more or less: what is left turns by time
+  if (!whole || (!defaults.interleaved && 2 * sections.reduce((sum, each) => sum + each) !== headSize))
     throw rope.error('mrope_section', `three whole numbers that add up to half the head size (${headSize / 2})`)
   const source = rope.has('rope_theta') ? rope : fields
   const theta = source.number('rope_theta', { default: defaults.theta, min: 1 })
@@ -120,6 +121,15 @@ export function square(fields: Fields, key: string, fallback: number): number {
   if (sizes.length === 0 || !sizes.every((each) => each === sizes[0] && Number.isInteger(each) && each > 0))
     throw fields.error(key, 'one positive whole number, or equal ones')
   return sizes[0]!
+}
+
+/** A list of different numbers of vision blocks. */
+export function blockNumbers(fields: Fields, key: string, fallback: readonly number[]): number[] {
+  const value = fields.raw(key) ?? fallback
+  const numbers = Array.isArray(value) ? fields.numbers(key, value.length, fallback) : [NaN]
+  if (!numbers.every((each) => Number.isInteger(each) && each >= 0) || new Set(numbers).size < numbers.length)
+    throw fields.error(key, 'a list of different numbers of blocks')
+  return numbers
 }
 
 /** What Qwen's towers have in common. */

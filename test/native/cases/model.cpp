@@ -19,16 +19,18 @@ using namespace vlm2vec::test;
 
 namespace {
 
-ModelConfig tiny_config() {
-  return ModelConfig::from_json(nlohmann::json::parse(R"({
+nlohmann::json tiny_json() {
+  return nlohmann::json::parse(R"({
     "family": "qwen2_vl",
     "text": {"vocabSize": 50, "hiddenSize": 32, "intermediateSize": 48, "layers": 3, "heads": 4, "kvHeads": 2, "headSize": 8,
              "rmsNormEps": 1e-6, "attentionBias": true, "qkNorm": false, "fusedProjections": false,
              "rope": {"kind": "sections", "theta": 10000.0, "sections": [1, 1, 2]}},
     "vision": {"kind": "qwen2", "normEps": 1e-6, "depth": 2, "embedDim": 24, "heads": 3, "intermediateSize": 40, "inChannels": 3, "patchSize": 2,
                "temporalPatchSize": 2, "mergeSize": 2, "outputSize": 32, "activation": "quick_gelu"},
-    "tokens": {"image": 48, "video": 49}})"));
+    "tokens": {"image": 48, "video": 49}})");
 }
+
+ModelConfig tiny_config() { return ModelConfig::from_json(tiny_json()); }
 
 // A checkpoint of random weights in a temporary file, removed at the end of the case.
 class Checkpoint {
@@ -378,6 +380,67 @@ const Cases cases(
           far = std::max(far, double(std::abs(a[i] - without[i])));
         }
         expect(far > 1e-2, "the adapter changes nothing: ", far);
+      }},
+     {"fused projections are the separate ones, row by row", Backends::Cpu,
+      [](Tensors& t) {
+        auto json = tiny_json();
+        json["text"]["fusedProjections"] = true;
+        const ModelConfig fused_config = ModelConfig::from_json(json);
+        std::vector<TensorToWrite> separate;
+        const Checkpoint checkpoint([&](auto& tensors) { separate = tensors; });
+        const auto join = [&](const std::string& prefix, std::initializer_list<const char*> parts, const char* whole,
+                              const char* kind, std::vector<TensorToWrite>& tensors) {
+          std::vector<const TensorToWrite*> found;
+          for (const char* part : parts)
+            for (const auto& tensor : separate)
+              if (tensor.name == prefix + part + kind) found.push_back(&tensor);
+          if (found.empty()) return;
+          std::vector<int64_t> shape = found[0]->shape;
+          shape[0] = 0;
+          for (const auto* tensor : found) shape[0] += tensor->shape[0];
+          tensors.push_back({prefix + whole + kind, DType::F32, shape, [found](void* to) {
+                               for (const auto* tensor : found) {
+                                 tensor->fill(to);
+                                 int64_t size = 4;
+                                 for (int64_t each : tensor->shape) size *= each;
+                                 to = static_cast<char*>(to) + size;
+                               }
+                             }});
+        };
+        const Checkpoint fused([&](auto& tensors) {
+          for (size_t i = tensors.size(); i-- > 0;)
+            for (const char* part : {"q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"})
+              if (tensors[i].name.find(part) != std::string::npos) {
+                tensors.erase(tensors.begin() + long(i));
+                break;
+              }
+          for (int i = 0; i < 3; ++i) {
+            const std::string layer = "model.language_model.layers." + std::to_string(i);
+            for (const char* kind : {".weight", ".bias"}) {
+              join(layer + ".self_attn.", {"q_proj", "k_proj", "v_proj"}, "qkv_proj", kind, tensors);
+              join(layer + ".mlp.", {"gate_proj", "up_proj"}, "gate_up_proj", kind, tensors);
+            }
+          }
+        });
+        EmbeddingModel a(t.device(), tiny_config(), {checkpoint.path}, {});
+        EmbeddingModel b(t.device(), fused_config, {fused.path}, {});
+        for (int i = 0; i < 3; ++i) {
+          const auto apart = embed(a, item(i)), together = embed(b, item(i));
+          for (size_t j = 0; j < apart.size(); ++j)
+            expect(std::abs(apart[j] - together[j]) < 2e-6, "item ", i, ": ", apart[j], " and ", together[j]);
+        }
+        TrainerOptions full;
+        full.full = true;
+        Trainer one(t.device(), tiny_config(), {checkpoint.path}, full);
+        Trainer other(t.device(), fused_config, {fused.path}, full);
+        const std::vector<float> d(32, 0.5f);
+        double norms[2];
+        Sequences sequences = item(1);
+        for (Trainer* trainer : {&one, &other}) {
+          trainer->backward(sequences.batch(), {0, 0, 0, 0}, d.data(), nullptr);
+          norms[trainer == &other] = trainer->update({1e-3f, 0, 0});
+        }
+        expect(norms[0] > 1e-3 && std::abs(norms[0] / norms[1] - 1) < 1e-5, "norms ", norms[0], " and ", norms[1]);
       }},
      {"a batch that does not fit the model is refused", [] {
         const ModelConfig config = tiny_config();

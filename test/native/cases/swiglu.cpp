@@ -79,6 +79,40 @@ const Cases cases(
              expect_same_bits(text("from ", first), alone, part(out));
            }
          }},
+        {"halves of wider rows have the bits of dense tensors", Backends::Cpu,
+         [](Tensors& t) {
+           for (const auto& [rows, columns] : kShapes)
+             for (DType type : {DType::F32, DType::BF16}) {
+               const Tensor both = t.random(type, {rows, 2 * columns}), dboth = t.output(type, {rows, 2 * columns});
+               const auto half = [&, columns = columns](Tensor x, int index) {
+                 Tensor part = x;
+                 part.data = static_cast<char*>(x.data) + size_t(index * columns) * size_of(x.dtype);
+                 part.shape[1] = columns;
+                 return part;
+               };
+               const Numbers all = read(both);
+               Numbers first, second;
+               for (size_t i = 0; i < all.size(); ++i)
+                 (int64_t(i) % (2 * columns) < columns ? first : second).push_back(all[i]);
+               const Tensor gate = t.values(type, {rows, columns}, first), up = t.values(type, {rows, columns}, second);
+               const Tensor dense = t.output(type, {rows, columns}), strided = t.output(type, {rows, columns});
+               swiglu_forward(dense, gate, up);
+               swiglu_forward(strided, half(both, 0), half(both, 1));
+               expect_same_bits("out", strided, dense);
+               const Tensor dout = t.random(type, {rows, columns});
+               const Tensor dgate = t.output(type, {rows, columns}), dup = t.output(type, {rows, columns});
+               swiglu_backward(dgate, dup, dout, gate, up);
+               swiglu_backward(half(dboth, 0), half(dboth, 1), dout, half(both, 0), half(both, 1));
+               const Numbers d = read(dboth), g = read(dgate), u = read(dup);
+               for (size_t i = 0; i < d.size(); ++i) {
+                 const size_t row = i / size_t(2 * columns), column = i % size_t(2 * columns);
+                 const bool in_gate = int64_t(column) < columns;
+                 const double want =
+                     (in_gate ? g : u)[row * size_t(columns) + column - (in_gate ? 0 : size_t(columns))];
+                 expect(d[i] == want, "dboth[", i, "] = ", d[i], ", expected ", want);
+               }
+             }
+         }},
         {"wrong shapes and types are refused by name", Backends::Cpu,
          [](Tensors& t) {
            const Tensor gate = t.random(DType::F32, {2, 8}), out = t.output(DType::F32, {2, 8});

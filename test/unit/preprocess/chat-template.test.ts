@@ -68,7 +68,12 @@ describe('assemblePrompt, chat', () => {
   const prompt = async (item: Parameters<typeof assemblePrompt>[0]): Promise<string> => {
     await write('chat_template.jinja', TEMPLATE)
     const chatTemplate = await ChatTemplate.load(directory)
-    const placeholders = { image: '<|image_pad|>', video: '<|video_pad|>' }
+    const placeholders = {
+      image: '<|image_pad|>',
+      video: '<|video_pad|>',
+      visionStart: '<|vision_start|>',
+      visionEnd: '<|vision_end|>'
+    }
     return assemblePrompt(item, { style: 'chat', placeholders, chatTemplate }, 'here').text
   }
 

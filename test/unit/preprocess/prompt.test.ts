@@ -4,7 +4,12 @@ import type { PromptStyle } from '../../../src/model/preset.js'
 import type { ChatTemplate } from '../../../src/preprocess/chat-template.js'
 import { assemblePrompt } from '../../../src/preprocess/prompt.js'
 
-const placeholders = { image: '<|image_pad|>', video: '<|video_pad|>' }
+const placeholders = {
+  image: '<|image_pad|>',
+  video: '<|video_pad|>',
+  visionStart: '<|vision_start|>',
+  visionEnd: '<|vision_end|>'
+}
 const clip = { frames: ['f.png'] }
 
 const prompt = (item: Item, style: PromptStyle = 'raw', instruction?: string): string =>

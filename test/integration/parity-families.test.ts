@@ -1,0 +1,164 @@
+/** The families beside Qwen2-VL against transformers and peft (f32): inputs, embeddings, six steps of LoRA and full training. */
+import { createHash } from 'node:crypto'
+import { existsSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { beforeAll, describe, expect, it } from 'vitest'
+import {
+  command,
+  cosineDistance,
+  floats,
+  golden,
+  largestDifference,
+  offGradients,
+  readJson,
+  readJsonl,
+  readNpy,
+  readTensors,
+  renamed,
+  temporaryFolder,
+  type StoredTensor
+} from './golden.js'
+
+interface Expected {
+  id: string
+  prompt: string
+  input_ids: number[]
+  mrope: number[][]
+  sequential: number[][]
+  grids: number[][]
+  resized_sha256: string
+  pixel_values: number[][]
+}
+
+interface Inspected {
+  id: string
+  prompt: string
+  input_ids: number[]
+  positions: number[][]
+  grids?: number[][]
+}
+
+const folder = temporaryFolder()
+
+describe.each(['qwen2_5_vl', 'qwen3_vl'])('%s', (family) => {
+  const expected = readJsonl<Expected>(golden(family, 'inputs.jsonl'))
+  const model = ['--model', golden(family, 'model'), '--device', 'cpu', '--prompt', 'raw']
+  const input = ['--input', golden(family, 'items.jsonl'), '--image-root', golden('pictures')]
+  const inspect = async (rule: string, ...more: string[]): Promise<Inspected[]> => {
+    const lines = await command('inspect', ...model, '--positions', rule, ...input, '--json', ...more)
+    return lines.map((line) => JSON.parse(line) as Inspected)
+  }
+
+  it.each(['mrope', 'sequential'] as const)('makes the inputs of transformers with --positions %s', async (rule) => {
+    const inspected = await inspect(rule)
+    const ours = inspected.map(({ id, prompt, input_ids, positions, grids = [] }) => ({
+      id,
+      prompt,
+      input_ids,
+      positions: positions.length === 1 ? Array<number[]>(3).fill(positions[0]!) : positions,
+      grids
+    }))
+    const theirs = expected.map(({ id, prompt, input_ids, grids, ...rest }) => ({
+      id,
+      prompt,
+      input_ids,
+      positions: rest[rule],
+      grids
+    }))
+    expect(ours).toEqual(theirs)
+  })
+
+  it('makes its pixels', async () => {
+    const path = join(folder, `${family}.safetensors`)
+    await inspect('mrope', '--dump', path)
+    const dumped = readTensors(path)
+    const { patch_size } = readJson<{ patch_size: number }>(golden(family, 'model', 'preprocessor_config.json'))
+    for (const { id, grids, pixel_values, resized_sha256 } of expected.filter(({ grids }) => grids.length > 0)) {
+      const hash = createHash('sha256')
+      for (const { bytes } of partsOf(dumped, `${id}.resized`)) hash.update(bytes)
+      expect(hash.digest('hex'), id).toBe(resized_sha256)
+      const values = partsOf(dumped, `${id}.pixel_values`).flatMap((each) => [...floats(each)])
+      let start = 0
+      for (const [index, [t, h, w]] of grids.entries()) {
+        const size = t! * h! * w! * 3 * 2 * patch_size ** 2
+        for (const [i, value] of pixel_values[index]!.entries())
+          expect(values[start + i * Math.floor(size / 12)], id).toBeCloseTo(value, 6)
+        start += size
+      }
+      expect(values.length, id).toBe(start)
+    }
+  })
+
+  it('embeds items of all kinds as transformers does', async () => {
+    const output = join(folder, `${family}.npy`)
+    await command('embed', ...model, '--positions', 'mrope', '--dtype', 'f32', ...input, '--output', output)
+    const recorded = readTensors(golden(family, 'embeddings.safetensors')).get('mrope')!
+    const dimension = recorded.shape[1]!
+    const theirs = floats(recorded)
+    const ours = readNpy(output)
+    expect(ours).toHaveLength(expected.length)
+    for (const [i, { id }] of expected.entries()) {
+      const row = theirs.subarray(i * dimension, (i + 1) * dimension)
+      expect(largestDifference(ours[i]!, row), id).toBeLessThanOrEqual(2e-5)
+      expect(cosineDistance(ours[i]!, row), id).toBeLessThanOrEqual(1e-6)
+    }
+  })
+
+  it('embeds in bf16 close to f32', async () => {
+    const output = join(folder, `${family}-bf16.npy`)
+    await command('embed', ...model, '--positions', 'mrope', '--dtype', 'bf16', ...input, '--output', output)
+    const theirs = floats(readTensors(golden(family, 'embeddings.safetensors')).get('mrope')!)
+    const ours = readNpy(output)
+    const dimension = ours[0]!.length
+    for (const [i, row] of ours.entries())
+      expect(cosineDistance(row, theirs.subarray(i * dimension, (i + 1) * dimension)), expected[i]!.id).toBeLessThan(
+        1e-3
+      )
+  })
+
+  describe.each([
+    { name: 'lora', lossBound: 2e-4 },
+    { name: 'full', lossBound: 1e-3 }
+  ])('training "$name"', ({ name, lossBound }) => {
+    const part = (...path: string[]): string => golden(family, 'training', name, ...path)
+    const want = readJson<{ options: object; losses: number[]; grad_norms: number[] }>(part('expected.json'))
+    const run = join(folder, `${family}-${name}`)
+    beforeAll(async () => {
+      const adapter = existsSync(part('adapter')) ? part('adapter') : null
+      const config = {
+        model: { path: golden(family, 'model'), adapter, dtype: 'f32', device: 'cpu' },
+        tune: { mode: name },
+        data: [{ name: 'rows', path: part('rows.jsonl'), image_root: golden('pictures') }],
+        train: { chunk_size: 3, shuffle: false, ...want.options },
+        prompt: { style: 'raw', positions: 'mrope' },
+        output: { dir: run, dump_gradients: [1] }
+      }
+      writeFileSync(`${run}.yaml`, JSON.stringify(config)) // JSON is YAML
+      await command('train', '--config', `${run}.yaml`, '--quiet')
+    })
+
+    it('has the losses and gradient norms of the reference', () => {
+      const metrics = readJsonl<{ loss: number; grad_norm: number }>(join(run, 'metrics.jsonl'))
+      expect(metrics).toHaveLength(want.losses.length)
+      for (const [i, { loss, grad_norm }] of metrics.entries()) {
+        expect(Math.abs(loss / want.losses[i]! - 1), `step ${i + 1}`).toBeLessThanOrEqual(lossBound)
+        expect(Math.abs(grad_norm / want.grad_norms[i]! - 1), `step ${i + 1}`).toBeLessThanOrEqual(1e-2)
+      }
+    })
+
+    it('has every gradient of the first step, by name', () => {
+      const theirs = readTensors(part('gradients.safetensors'))
+      const ours = renamed(readTensors(join(run, 'gradients-1.safetensors')))
+      expect([...ours.keys()].sort()).toEqual([...theirs.keys()].sort())
+      expect(offGradients(ours, theirs)).toEqual([])
+    })
+  })
+})
+
+/** The tensor of a name, and of the further pictures of the item `name.1`, `name.2`, ... */
+function partsOf(tensors: Map<string, StoredTensor>, name: string): StoredTensor[] {
+  const parts: StoredTensor[] = []
+  for (let part = tensors.get(name); part; part = tensors.get(`${name}.${parts.length}`)) parts.push(part)
+  if (parts.length === 0) throw new Error(`no tensor ${name} among ${[...tensors.keys()].join(', ')}`)
+  return parts
+}
