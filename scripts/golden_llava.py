@@ -6,16 +6,13 @@ with an error.
 """
 
 import argparse
-import json
 import shutil
 from pathlib import Path
 
-from golden import llava, training
-from golden.checkpoint import write_json
+from golden import llava, recording
 from golden.llava import LlavaReference
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import save_file
 
 BOUND = 5e-5  # of an embedding's numbers, in the parity tests
@@ -40,11 +37,6 @@ CONFIG = {
         "num_attention_heads": 2, "num_hidden_layers": 3, "patch_size": 7, "projection_dim": 16, "vocab_size": 32000,
     },
 }  # fmt: skip
-CORPUS = [
-    "Represent the given image with the following question: is the red circle left of the blue square?",
-    "Find a picture that shows a small green triangle above a large yellow circle.",
-    "Represent the given image for classification. The picture shows a circle, a square and a triangle.",
-]
 ITEMS = [
     {"id": "text", "text": "A red circle left of a blue square."},
     {"id": "unicode", "text": "Ein grünes Dreieck 🙂 über 日本語\r\n\n  cafe\u0301 don't 12345\t"},
@@ -72,11 +64,11 @@ def main() -> None:
     write_model(options.output / "model")
     record_embeddings(options.output, options.pictures)
     for name, case in training_cases().items():
-        record_training(options.output, options.pictures, name, case)
+        recording.record_training(options.output, options.pictures, name, case, LlavaReference)
 
 
 def write_model(directory: Path) -> None:
-    tokenizer = llava.train_tokenizer(CORPUS, 330)
+    tokenizer = llava.train_tokenizer(recording.CORPUS, 330)
     size = tokenizer.get_vocab_size()
     config = {**CONFIG, "image_token_index": tokenizer.token_to_id(llava.IMAGE)}
     config["text_config"] = {**CONFIG["text_config"], "vocab_size": size + 2}
@@ -91,20 +83,13 @@ def record_embeddings(output: Path, pictures: Path) -> None:
     tensors["turned"] = torch.stack([reference.embed(llava.turned(given)) for given in inputs])
     for stack, kind in ((reference.backbone.language_model.layers, "text"), (reference.backbone.vision_tower.encoder.layers, "vision")):
         left_out = stack[0]
-        stack[0] = Skip()
+        stack[0] = recording.Skip()
         tensors[f"without_{kind}_layer"] = torch.stack([reference.embed(given) for given in inputs])
         stack[0] = left_out
     check_sensitivity(tensors, inputs)
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, output / "embeddings.safetensors")
-    (output / "items.jsonl").write_text("".join(json.dumps(item, ensure_ascii=False) + "\n" for item in ITEMS))
-    (output / "inputs.jsonl").write_text("".join(json.dumps(input_record(item["id"], given)) + "\n" for item, given in zip(ITEMS, inputs)))
-
-
-class Skip(torch.nn.Module):
-    """A layer left out."""
-
-    def forward(self, hidden_states, *_, **__):
-        return hidden_states
+    recording.write_lines(output / "items.jsonl", ITEMS)
+    recording.write_lines(output / "inputs.jsonl", [input_record(item["id"], given) for item, given in zip(ITEMS, inputs)])
 
 
 def check_sensitivity(tensors: dict[str, torch.Tensor], inputs: list[llava.Input]) -> None:
@@ -134,71 +119,9 @@ def input_record(item_id: str, given: llava.Input) -> dict:
 
 
 def training_cases() -> dict[str, dict]:
-    base = {"batch_size": 4, "max_steps": 6, "learning_rate": 3e-4, "schedule": "linear", "warmup_steps": 2,
-            "weight_decay": 0.0, "max_grad_norm": 1.0, "temperature": 0.05, "duplicates": "mask"}  # fmt: skip
     vlm2vec = ["q_proj", "k_proj", "v_proj", "o_proj", "out_proj", "gate_proj", "up_proj", "down_proj"]
     everywhere = r".*language_model\.layers\..*_proj|.*vision_tower\..*\.(q_proj|k_proj|v_proj|out_proj|fc1|fc2)|.*projector\.linear_[12]"
-    return {
-        "lora": {"options": base, "adapter": {"target_modules": everywhere}},
-        "dora": {"options": base, "adapter": {"target_modules": vlm2vec, "use_dora": True}},
-        "full": {"options": {**base, "learning_rate": 1e-4, "weight_decay": 0.05}},
-    }
-
-
-def rows() -> list[dict]:
-    shape = ["circle", "square", "triangle", "circle", "cross"]
-    result = []
-    for i in range(8):
-        query = {"instruction": "Represent the given image.", "text": f"Number {i}:", "images": [f"scene{i % 4}.png" if i % 2 else f"frame{i}.png"]}
-        result.append({"query": query, "target": {"text": f"A {shape[max(i - 1, 0) // 2]} shape."}})
-    result[4] = {"query": {"text": "Find a green triangle."}, "target": {"images": ["portrait.png"]}}
-    result[5] = {"query": {"text": "Compare:", "images": ["scene0.png", "frame2.png"]}, "target": {"images": ["gray.png"]}}
-    return result
-
-
-def record_training(output: Path, pictures: Path, name: str, case: dict) -> None:
-    directory = output / "training" / name
-    directory.mkdir(parents=True)
-    if "adapter" in case:
-        write_adapter(LlavaReference(output / "model"), directory / "adapter", case["adapter"])
-
-    def run(dtype: torch.dtype) -> tuple[LlavaReference, dict]:
-        reference = LlavaReference(output / "model", dtype)
-        if "adapter" in case:
-            reference.model = PeftModel.from_pretrained(
-                reference.model, directory / "adapter", is_trainable=True, autocast_adapter_dtype=False
-            ).to(dtype)
-        return reference, training.train(reference, rows(), pictures, case["options"])
-
-    reference, result = run(torch.float32)
-    double = run(torch.float64)[1]["losses"]
-    worst = max(abs(a - b) / b for a, b in zip(result["losses"], double))
-    print(f"{name}: rounding moves a loss by {worst:.1e} of it")
-    if worst > 4e-5:
-        raise SystemExit(f"{name}: losses that hang on rounding")
-    gradients = {training.adapter_name(n): g.contiguous() for n, g in result.pop("gradients").items()}
-    save_file(gradients, directory / "gradients.safetensors")
-    (directory / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows()))
-    write_json(directory / "expected.json", {"options": case["options"], **result})
-    print(f"{name}: loss {result['losses'][0]:.4f} to {result['losses'][-1]:.4f}, {len(gradients)} gradients")
-
-
-def write_adapter(reference: LlavaReference, directory: Path, settings: dict) -> None:
-    """An adapter as peft writes it, with B of other than zero, so that A has a gradient at the first step."""
-    model = get_peft_model(reference.model, LoraConfig(r=2, lora_alpha=4, lora_dropout=0.0, **settings))
-    generator = torch.Generator().manual_seed(3)
-    for parameter_name, parameter in sorted(model.named_parameters()):
-        if "lora_" in parameter_name and "magnitude" not in parameter_name:
-            parameter.data = 0.1 * torch.randn(parameter.shape, generator=generator)
-        elif "magnitude" in parameter_name:
-            parameter.data *= 1 + 0.1 * torch.randn(parameter.shape, generator=generator)
-    model.save_pretrained(directory)
-    (directory / "README.md").unlink(missing_ok=True)
-    config = json.loads((directory / "adapter_config.json").read_text())
-    config["base_model_name_or_path"] = None
-    if isinstance(config["target_modules"], list):
-        config["target_modules"].sort()
-    write_json(directory / "adapter_config.json", config)
+    return recording.training_cases(everywhere, vlm2vec)
 
 
 if __name__ == "__main__":

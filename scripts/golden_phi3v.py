@@ -6,16 +6,13 @@ of it with an error.
 """
 
 import argparse
-import json
 import shutil
 from pathlib import Path
 
-from golden import llava, phi3v, training
-from golden.checkpoint import write_json
+from golden import llava, phi3v, recording
 from golden.phi3v import Phi3V, Phi3VReference
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import save_file
 
 BOUND = 7e-5  # of an embedding's numbers, in the parity tests
@@ -39,11 +36,6 @@ CONFIG = {
         "num_img_tokens": 4, "num_attention_heads": CLIP["num_attention_heads"],
     },
 }  # fmt: skip
-CORPUS = [
-    "Represent the given image with the following question: is the red circle left of the blue square?",
-    "Find a picture that shows a small green triangle above a large yellow circle.",
-    "Represent the given image for classification. The picture shows a circle, a square and a triangle.",
-]
 ITEMS = [
     {"id": "text", "text": "A red circle left of a blue square."},
     {"id": "unicode", "text": "Ein grünes Dreieck 🙂 über 日本語\r\n\n  cafe\u0301 don't 12345\t"},
@@ -71,11 +63,11 @@ def main() -> None:
     write_model(options.output / "model")
     record_embeddings(options.output, options.pictures)
     for name, case in training_cases().items():
-        record_training(options.output, options.pictures, name, case)
+        recording.record_training(options.output, options.pictures, name, case, Phi3VReference)
 
 
 def write_model(directory: Path) -> None:
-    tokenizer = llava.train_tokenizer(CORPUS, 330)
+    tokenizer = llava.train_tokenizer(recording.CORPUS, 330)
     config = {**CONFIG, "vocab_size": tokenizer.get_vocab_size() + 2}
     weights = llava.scaled_weights(Phi3V({**config, "clip": CLIP}), seed=1, scale=8)
     phi3v.write_checkpoint(directory, config, weights, tokenizer, crops=4)
@@ -91,7 +83,7 @@ def record_embeddings(output: Path, pictures: Path) -> None:
     clip = reference.backbone.vision_embed_tokens.img_processor.vision_model
     for stack, kind in ((reference.backbone.layers, "text"), (clip.encoder.layers, "vision")):
         left_out = stack[0]
-        stack[0] = Skip()
+        stack[0] = recording.Skip()
         tensors[f"without_{kind}_layer"] = embed_all()
         stack[0] = left_out
     rope = reference.backbone.config.rope_parameters
@@ -101,19 +93,8 @@ def record_embeddings(output: Path, pictures: Path) -> None:
     rope["long_factor"] = long
     check_sensitivity(tensors, inputs)
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, output / "embeddings.safetensors")
-    write_lines(output / "items.jsonl", ITEMS)
-    write_lines(output / "inputs.jsonl", [input_record(item["id"], given) for item, given in zip(ITEMS, inputs)])
-
-
-def write_lines(path: Path, records: list[dict]) -> None:
-    path.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
-
-
-class Skip(torch.nn.Module):
-    """A layer left out."""
-
-    def forward(self, hidden_states, *_, **__):
-        return hidden_states
+    recording.write_lines(output / "items.jsonl", ITEMS)
+    recording.write_lines(output / "inputs.jsonl", [input_record(item["id"], given) for item, given in zip(ITEMS, inputs)])
 
 
 def check_sensitivity(tensors: dict[str, torch.Tensor], inputs: list[phi3v.Input]) -> None:
@@ -142,71 +123,9 @@ def input_record(item_id: str, given: phi3v.Input) -> dict:
 
 
 def training_cases() -> dict[str, dict]:
-    base = {"batch_size": 4, "max_steps": 6, "learning_rate": 3e-4, "schedule": "linear", "warmup_steps": 2,
-            "weight_decay": 0.0, "max_grad_norm": 1.0, "temperature": 0.05, "duplicates": "mask"}  # fmt: skip
     vlm2vec = ["qkv_proj", "o_proj", "gate_up_proj", "down_proj", "k_proj", "q_proj", "out_proj", "v_proj"]
     everywhere = r".*\.layers\..*(_proj|fc1|fc2)|.*img_projection\.[02]"
-    return {
-        "lora": {"options": base, "adapter": {"target_modules": everywhere}},
-        "dora": {"options": base, "adapter": {"target_modules": vlm2vec, "use_dora": True}},
-        "full": {"options": {**base, "learning_rate": 1e-4, "weight_decay": 0.05}},
-    }
-
-
-def rows() -> list[dict]:
-    shape = ["circle", "square", "triangle", "circle", "cross"]
-    result = []
-    for i in range(8):
-        query = {"instruction": "Represent the given image.", "text": f"Number {i}:", "images": [f"scene{i % 4}.png" if i % 2 else f"frame{i}.png"]}
-        result.append({"query": query, "target": {"text": f"A {shape[max(i - 1, 0) // 2]} shape."}})
-    result[4] = {"query": {"text": "Find a green triangle."}, "target": {"images": ["portrait.png"]}}
-    result[5] = {"query": {"text": "Compare:", "images": ["scene0.png", "frame2.png"]}, "target": {"images": ["gray.png"]}}
-    return result
-
-
-def record_training(output: Path, pictures: Path, name: str, case: dict) -> None:
-    directory = output / "training" / name
-    directory.mkdir(parents=True)
-    if "adapter" in case:
-        write_adapter(Phi3VReference(output / "model"), directory / "adapter", case["adapter"])
-
-    def run(dtype: torch.dtype) -> tuple[Phi3VReference, dict]:
-        reference = Phi3VReference(output / "model", dtype)
-        if "adapter" in case:
-            reference.model = PeftModel.from_pretrained(
-                reference.model, directory / "adapter", is_trainable=True, autocast_adapter_dtype=False
-            ).to(dtype)
-        return reference, training.train(reference, rows(), pictures, case["options"])
-
-    result = run(torch.float32)[1]
-    double = run(torch.float64)[1]["losses"]
-    worst = max(abs(a - b) / b for a, b in zip(result["losses"], double))
-    print(f"{name}: rounding moves a loss by {worst:.1e} of it")
-    if worst > 4e-5:
-        raise SystemExit(f"{name}: losses that hang on rounding")
-    gradients = {training.adapter_name(n): g.contiguous() for n, g in result.pop("gradients").items()}
-    save_file(gradients, directory / "gradients.safetensors")
-    write_lines(directory / "rows.jsonl", rows())
-    write_json(directory / "expected.json", {"options": case["options"], **result})
-    print(f"{name}: loss {result['losses'][0]:.4f} to {result['losses'][-1]:.4f}, {len(gradients)} gradients")
-
-
-def write_adapter(reference: Phi3VReference, directory: Path, settings: dict) -> None:
-    """An adapter as peft writes it, with B of other than zero, so that A has a gradient at the first step."""
-    model = get_peft_model(reference.model, LoraConfig(r=2, lora_alpha=4, lora_dropout=0.0, **settings))
-    generator = torch.Generator().manual_seed(3)
-    for parameter_name, parameter in sorted(model.named_parameters()):
-        if "lora_" in parameter_name and "magnitude" not in parameter_name:
-            parameter.data = 0.1 * torch.randn(parameter.shape, generator=generator)
-        elif "magnitude" in parameter_name:
-            parameter.data *= 1 + 0.1 * torch.randn(parameter.shape, generator=generator)
-    model.save_pretrained(directory)
-    (directory / "README.md").unlink(missing_ok=True)
-    config = json.loads((directory / "adapter_config.json").read_text())
-    config["base_model_name_or_path"] = None
-    if isinstance(config["target_modules"], list):
-        config["target_modules"].sort()
-    write_json(directory / "adapter_config.json", config)
+    return recording.training_cases(everywhere, vlm2vec)
 
 
 if __name__ == "__main__":
