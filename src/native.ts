@@ -74,6 +74,8 @@ export interface EmbedResult {
   embeddings: Float32Array
   /** (T, hidden) output of the final norm, if asked for */
   lastHidden?: Float32Array
+  /** (T, hidden) each: `layer.0`, what enters the first text layer, and `layer.n`, the output of layer n - 1, if asked for */
+  states?: { name: string; rows: number; data: Float32Array }[]
 }
 
 export interface MemoryUse {
@@ -92,7 +94,8 @@ export interface SaveOptions {
 }
 
 export interface NativeModel {
-  embed(batch: Batch, options?: { lastHidden?: boolean }): Promise<EmbedResult>
+  /** `states` only together with `lastHidden`; of a decoder with a vision tower */
+  embed(batch: Batch, options?: { lastHidden?: boolean; states?: boolean }): Promise<EmbedResult>
   /** Writes all weights by the names of the checkpoint they came from, adapters merged; `lm_head` is copied unchanged. */
   save(options: SaveOptions): Promise<void>
   memory(): MemoryUse

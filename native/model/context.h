@@ -1,11 +1,17 @@
 // What a pass through the model needs besides tensors: where and in which type it computes, scratch memory, dropout.
 #pragma once
 #include <atomic>
+#include <functional>
+#include <string>
 
 #include "core/arena.h"
 #include "core/device.h"
 
 namespace vlm2vec {
+
+// Sees the states (T, C) of a pass by name: `layer.0`, what enters the first text layer, and `layer.n`, the output of layer
+// n - 1.
+using Observer = std::function<void(const std::string& name, Tensor state)>;
 
 struct Context {
   Context(Device& where, DType type, Arena& memory) : device(where), compute(type), scratch(memory) {}
@@ -18,6 +24,7 @@ struct Context {
     result.step = step;
     result.row_ids = row_ids;
     result.cancelled = cancelled;
+    result.observer = observer;
     return result;
   }
 
@@ -31,6 +38,10 @@ struct Context {
   Tensor row_ids;  // (rows of the part being computed) i32
 
   const std::atomic<bool>* cancelled = nullptr;
+  const Observer* observer = nullptr;
+  void observe(const std::string& name, Tensor state) const {
+    if (observer) (*observer)(name, state);
+  }
   // Between layers: lets a closing process end within a layer's time.
   void check_cancelled() const {
     if (cancelled && cancelled->load(std::memory_order_relaxed)) fail("E_ABORTED", "the computation was cancelled");

@@ -31,11 +31,12 @@ EmbeddingModel::EmbeddingModel(Device& device, const ModelConfig& config, const 
 }
 
 void EmbeddingModel::embed(const Batch& batch, float* embeddings, float* last_hidden,
-                           const std::atomic<bool>* cancelled) {
+                           const std::atomic<bool>* cancelled, const Observer* observer) {
   batch.check(weights_.config());
   scratch_.reset();
   Context context(weights_.device(), weights_.options().compute, scratch_);
   context.cancelled = cancelled;
+  context.observer = observer;
   Tensor hidden;
   if (last_hidden) hidden = scratch_.allocate(DType::F32, {batch.token_count, hidden_size()});
   Tensor result = engine_->embed(context, batch, hidden);

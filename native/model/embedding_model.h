@@ -22,8 +22,9 @@ class EmbeddingModel {
 
   int64_t dimension() const { return engine_->dimension(); }
   int64_t hidden_size() const { return engine_->hidden_size(); }
-  // embeddings (B, C); last_hidden (T, C) or null. Host memory.
-  void embed(const Batch& batch, float* embeddings, float* last_hidden, const std::atomic<bool>* cancelled);
+  // embeddings (B, C); last_hidden (T, C) or null. Host memory. The observer, if any, sees states in host memory.
+  void embed(const Batch& batch, float* embeddings, float* last_hidden, const std::atomic<bool>* cancelled,
+             const Observer* observer = nullptr);
   Weights& weights() { return weights_; }
   size_t packed_bytes() { return engine_->packed_bytes(); }
   size_t activation_bytes() const { return scratch_.peak(); }

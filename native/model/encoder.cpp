@@ -62,12 +62,14 @@ Tensor Encoder::encode(Context context, const Batch& batch, Tensor features, Sav
     s.rows = to_tensor(arena, rows, {int64_t(rows.size())});
     scatter_rows_forward(h, features.slice(0, s.rows.rows()), s.rows);
   }
+  context.observe("layer.0", h);
   s.text_inputs.starts = view(context.device, batch.seq_starts, DType::I32, {b + 1});
   s.text_inputs.cos = arena.allocate(DType::F32, {t, config.head_size / 2});
   s.text_inputs.sin = arena.allocate(DType::F32, {t, config.head_size / 2});
   text_rope(config, s.text_inputs.cos, s.text_inputs.sin, view(context.device, batch.positions, DType::I32, {3, t}),
             s.text_inputs.starts, arena);
   const auto add_level = [&](size_t layer, Tensor out) {  // DeepStack: level k enters after layer k - 1
+    context.observe("layer." + std::to_string(layer + 1), out);
     const int64_t n = features ? s.rows.rows() : 0, level = int64_t(layer) + 1;
     if (n > 0 && level < vision_->levels()) gather_rows_backward(out, {}, features.slice(level * n, n), s.rows);
   };
@@ -86,6 +88,7 @@ Tensor Encoder::encode(Context context, const Batch& batch, Tensor features, Sav
   l2_normalize_forward(embeddings, s.norm, embeddings);
   if (last_hidden) {  // of every token, which the embedding does not need
     layers_.blocks.back().forward(context, s.text_inputs, h, nullptr);
+    context.observe("layer." + std::to_string(config.layers), h);
     rmsnorm_forward(last_hidden, arena.allocate(DType::F32, {t}), h, norm_->value, config.rms_norm_eps);
   }
   if (!saved) arena.rewind(mark);

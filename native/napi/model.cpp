@@ -19,24 +19,47 @@ Napi::Value embed(const Handle& handle, const Napi::CallbackInfo& info) {
   require_open(handle);
   const Batch batch = batch_argument(info[0]);
   const bool with_hidden = info[1].IsObject() && info[1].As<Napi::Object>().Get("lastHidden").ToBoolean();
+  const bool with_states = with_hidden && info[1].As<Napi::Object>().Get("states").ToBoolean();
+  struct State {
+    std::string name;
+    int64_t rows;
+    std::vector<float> values;
+  };
   struct Result {
     std::vector<float> embeddings, last_hidden;
+    std::vector<State> states;
   };
   auto result = std::make_shared<Result>();
   return Environment::of(info.Env())
       .run(
           info.Env(), handle->executor->executor(), info[0],
-          [handle, batch, result, with_hidden] {
+          [handle, batch, result, with_hidden, with_states] {
             const size_t width = size_t(handle->model->dimension());
             result->embeddings.resize(size_t(batch.sequence_count) * width);
             if (with_hidden) result->last_hidden.resize(size_t(batch.token_count * handle->model->hidden_size()));
+            const Observer observer = [&](const std::string& name, Tensor state) {
+              std::vector<float> values(size_t(state.size()));
+              state.device->to_host(values.data(), state.data, state.bytes());
+              result->states.push_back({name, state.rows(), std::move(values)});
+            };
             handle->model->embed(batch, result->embeddings.data(), with_hidden ? result->last_hidden.data() : nullptr,
-                                 &handle->executor->executor().cancelled());
+                                 &handle->executor->executor().cancelled(), with_states ? &observer : nullptr);
           },
-          [result, with_hidden](Napi::Env env) {
+          [result, with_hidden, with_states](Napi::Env env) {
             Napi::Object object = Napi::Object::New(env);
             object.Set("embeddings", to_js(env, result->embeddings));
             if (with_hidden) object.Set("lastHidden", to_js(env, result->last_hidden));
+            if (with_states) {
+              Napi::Array states = Napi::Array::New(env);
+              for (const State& each : result->states) {
+                Napi::Object state = Napi::Object::New(env);
+                state.Set("name", each.name);
+                state.Set("rows", double(each.rows));
+                state.Set("data", to_js(env, each.values));
+                states.Set(states.Length(), state);
+              }
+              object.Set("states", states);
+            }
             return object;
           });
 }

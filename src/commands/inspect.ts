@@ -3,7 +3,8 @@ import { findModel, type ModelFiles } from '../model/directory.js'
 import { readAdapterConfig } from '../model/adapter.js'
 import { defineCommand, type CommandContext } from '../command.js'
 import { writeTensors, type NamedTensor } from '../data/safetensors.js'
-import { nullable, option, path } from '../options.js'
+import { Vlm2VecError } from '../errors.js'
+import { nullable, number, option, path } from '../options.js'
 import type { PreparedItem, PreparedVisual } from '../preprocess/prepared.js'
 import type { Processor } from '../preprocess/processor.js'
 import { tilePixels } from '../preprocess/tiles.js'
@@ -20,12 +21,19 @@ export const command = defineCommand({
       null,
       'write pixels, patches, last hidden states and embeddings to this safetensors file'
     ),
+    compare: option(
+      nullable(path),
+      null,
+      'states that scripts/record-states.py recorded: say in which stage they first differ from ours (exit code 1)'
+    ),
+    tolerance: option(number(0), 1e-3, 'compare: differences up to this share of the largest number are none'),
     shard: option(nullable(shardCheck), null, 'only part I of N equal parts of the input; I counts from 0'),
     ...promptOptions
   },
   examples: [
     'inspect --model model-dir',
-    'inspect --model model-dir --input items.jsonl --json --dump items.safetensors'
+    'inspect --model model-dir --input items.jsonl --json --dump items.safetensors',
+    'inspect --model model-dir --input items.jsonl --compare states.safetensors'
   ],
   run: async (options, context) => {
     const files = await findModel(options.model, options.adapter, { log: context.log, signal: context.signal })
@@ -34,6 +42,8 @@ export const command = defineCommand({
       ...preparation(options),
       adapterDirectory: files.adapter?.directory
     })
+    if (options.compare !== null && (options.input === null || options.dump !== null))
+      throw new Vlm2VecError('E_OPTION', '--compare needs the items (--input), and goes without --dump.')
     if (options.input === null) {
       const description = await describeModel(files, processor)
       await context.print(options.json ? JSON.stringify(description) : JSON.stringify(description, null, 2))
@@ -45,15 +55,18 @@ export const command = defineCommand({
       shard: options.shard,
       stdin: context.stdin
     })
+    const keepResized = options.dump !== null || options.compare !== null
     const show = async (placed: FileItem, index: number): Promise<Shown> => {
       const item = await placed.item()
-      const prepared = await processor.prepare(item, { ...placed, keepResized: options.dump !== null })
+      const prepared = await processor.prepare(item, { ...placed, keepResized })
       const shown = { id: item.id ?? String(source.first + index), prepared }
+      if (options.compare !== null) return shown
       await context.print(options.json ? JSON.stringify(itemLine(shown, processor.config)) : itemText(shown))
       return shown
     }
     try {
-      if (options.dump === null) await showAll(source.items, show, context)
+      if (options.compare !== null) await compare(options.compare, { items: source.items, show, options, context })
+      else if (options.dump === null) await showAll(source.items, show, context)
       else await dump(options.dump, { items: source.items, show, options, context })
     } finally {
       await source.close()
@@ -83,6 +96,45 @@ interface Dump {
   show: (placed: FileItem, index: number) => Promise<Shown>
   options: LoadValues
   context: CommandContext
+}
+
+/** A line an item that was recorded. E_NUMERIC where one differs, E_DATA where none of the items was recorded. */
+async function compare(
+  path: string,
+  { items, show, options, context }: Dump & { options: { tolerance: number; json: boolean } }
+): Promise<void> {
+  const { compareItem, comparisonText, recordedIds } = await import('./compare-states.js')
+  const { TensorFile } = await import('../data/tensor-file.js')
+  const file = await TensorFile.open(path)
+  try {
+    const ids = recordedIds(file)
+    const embedder = await loadEmbedder(options, context)
+    const count = { compared: 0, different: 0 }
+    try {
+      const showAndCompare = async (placed: FileItem, index: number): Promise<Shown> => {
+        const shown = await show(placed, index)
+        if (!ids.has(shown.id)) return shown
+        const pixels = visualTensors(shown, embedder.processor.config).at(-1)?.data as Float32Array | undefined
+        const result = await compareItem({ ...shown, pixels }, { file, embedder, tolerance: options.tolerance })
+        count.compared++
+        if (result.first) count.different++
+        await context.print(options.json ? JSON.stringify(result) : comparisonText(result))
+        return shown
+      }
+      await showAll(items, showAndCompare, context)
+    } finally {
+      await embedder.close()
+    }
+    if (count.compared === 0)
+      throw new Vlm2VecError(
+        'E_DATA',
+        `${path} holds the items ${[...ids].slice(0, 5).join(', ')}; none of the input has such an id.`
+      )
+    if (count.different > 0)
+      throw new Vlm2VecError('E_NUMERIC', `${count.different} of ${count.compared} items differ from ${path}.`)
+  } finally {
+    await file.close()
+  }
 }
 
 /** Item by item, so that memory does not grow with their number. */

@@ -121,14 +121,21 @@ export class Embedder implements AsyncDisposable {
       }
   }
 
-  /** One prepared item, also with the output of the last layer (T, hidden) after its norm. */
-  async embedPrepared(prepared: PreparedItem): Promise<Required<EmbedResult>> {
+  /**
+   * One prepared item, also with the output of the last layer (T, hidden) after its norm, and where asked for with what enters
+   * the first layer and what each layer gives.
+   */
+  async embedPrepared(
+    prepared: PreparedItem,
+    { states = false }: { states?: boolean } = {}
+  ): Promise<EmbedResult & { lastHidden: Float32Array }> {
     this.#requireOpen()
     const batch = packBatch([prepared])
     const { settings } = this.processor
-    const { embeddings, lastHidden } = await this.#model.embed(batch, { lastHidden: true })
-    const vector = isByAddon(settings) ? embeddings : pool(lastHidden!, batch.seqStarts, settings)
-    return { embeddings: this.#truncated(vector), lastHidden: lastHidden! }
+    const result = await this.#model.embed(batch, { lastHidden: true, states })
+    const lastHidden = result.lastHidden!
+    const vector = isByAddon(settings) ? result.embeddings : pool(lastHidden, batch.seqStarts, settings)
+    return { ...result, embeddings: this.#truncated(vector), lastHidden }
   }
 
   /** Bytes that the model takes, by kind. */
