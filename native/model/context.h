@@ -9,8 +9,8 @@
 
 namespace vlm2vec {
 
-// Sees the states (T, C) of a pass by name: `layer.0`, what enters the first text layer, and `layer.n`, the output of layer
-// n - 1.
+// Sees the states (T, C) of a pass by name: `layer.0`, what enters the first text layer, and `layer.n`, the output of
+// layer n - 1.
 using Observer = std::function<void(const std::string& name, Tensor state)>;
 
 struct Context {
