@@ -40,15 +40,18 @@ export class ChatTemplate {
     }
   }
 
-  /** The prompt, by default up to where the assistant would answer. E_MODEL where the template gives nothing. */
-  render(messages: readonly Message[]): string {
+  /**
+   * The prompt, by default up to where the assistant would answer. A template that takes a message as one text (Phi's) gets
+   * it so, placeholders of pictures on lines of their own in front. E_MODEL where the template gives nothing.
+   */
+  render(messages: readonly Message[], placeholders: { image: string; video: string }): string {
+    const text = ({ role, content }: Message): object => ({
+      role,
+      content: content.map((part) => (part.type === 'text' ? part.text : `${placeholders[part.type]}\n`)).join('')
+    })
     let prompt: string
     try {
-      prompt = this.template.render({
-        messages,
-        add_generation_prompt: this.options.generationPrompt,
-        ...this.options.specialTokens
-      })
+      prompt = this.fill(this.wantsText() ? messages.map(text) : messages)
     } catch (cause) {
       throw new Vlm2VecError('E_MODEL', `${this.file}: the chat template fails (${(cause as Error).message}).`, {
         cause
@@ -61,6 +64,24 @@ export class ChatTemplate {
           'the chat template of the instruction-tuned model.'
       )
     return prompt
+  }
+
+  private fill(messages: readonly object[]): string {
+    const { generationPrompt, specialTokens } = this.options
+    return this.template.render({ messages, add_generation_prompt: generationPrompt, ...specialTokens })
+  }
+
+  /** Whether a message shows only where its content is text, and not a list of parts. */
+  private wantsText(): boolean {
+    const shows = (content: unknown): boolean => {
+      try {
+        const filled = this.fill([{ role: 'user', content }])
+        return filled.includes('probe') && !filled.includes('"probe"') // a list in place of a text is written as JSON
+      } catch {
+        return false
+      }
+    }
+    return !shows([{ type: 'text', text: 'probe' }]) && shows('probe')
   }
 }
 

@@ -116,10 +116,11 @@ function chat({ instruction, text }: Pieces, { images, videos }: Counts, options
     ...(text ? [{ type: 'text' as const, text }] : [])
   ]
   if (content.length === 0 && emptyText) content.push({ type: 'text', text: emptyText })
-  return chatTemplate!.render([
+  const messages = [
     ...(system ? [{ role: 'system', content: [{ type: 'text' as const, text: system }] }] : []),
     { role: 'user', content }
-  ])
+  ]
+  return chatTemplate!.render(messages, placeholders)
 }
 
 function checkCount(

@@ -77,6 +77,8 @@ export async function resolveSettings(
   const files = await readImageSettings(directory, config)
   if (files.fit && (options.minPixels !== undefined || options.maxPixels !== undefined))
     throw new Vlm2VecError('E_OPTION', 'The pictures of this model have one size; leave minPixels and maxPixels out.')
+  if (files.numCrops === undefined && options.numCrops !== undefined)
+    throw new Vlm2VecError('E_OPTION', 'This model does not cut pictures into a number of crops; leave numCrops out.')
   const sources: Partial<Record<Key, string>> = {}
   const first = <K extends Key, T>(key: K, fallback: T, source = 'default'): NonNullable<Sayable[K]> | T => {
     const layer = layers.find(({ says }) => says[key] !== undefined)

@@ -26,8 +26,9 @@ afterEach(() => rm(directory, { recursive: true }))
 const write = (name: string, value: unknown): Promise<void> =>
   writeFile(join(directory, name), typeof value === 'string' ? value : JSON.stringify(value))
 
+const marks = { image: '<|image_pad|>', video: '<|video_pad|>' }
 const user = [{ role: 'user', content: [{ type: 'text' as const, text: 'x' }] }]
-const rendered = async (): Promise<string | undefined> => (await ChatTemplate.load(directory))?.render(user)
+const rendered = async (): Promise<string | undefined> => (await ChatTemplate.load(directory))?.render(user, marks)
 
 describe('ChatTemplate', () => {
   it('reads chat_template.jinja, chat_template.json and tokenizer_config.json, in that order', async () => {
@@ -38,6 +39,21 @@ describe('ChatTemplate', () => {
     expect(await rendered()).toBe('json <s></s>')
     await write('chat_template.jinja', 'jinja')
     expect(await rendered()).toBe('jinja')
+  })
+
+  it('gives one text to a template that takes no parts', async () => {
+    // as Phi-3.5-vision's
+    await write(
+      'chat_template.jinja',
+      "{% for message in messages %}{{ '<|' + message['role'] + '|>\\n' + message['content'] + '<|end|>\\n' }}{% endfor %}" +
+        "{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}"
+    )
+    const chatTemplate = (await ChatTemplate.load(directory))!
+    const options = { style: 'chat' as const, placeholders: { ...marks, image: '<|image_#|>' }, chatTemplate }
+    const item = { instruction: 'Look.', text: 'What?', images: ['a.png', 'b.png'] }
+    expect(assemblePrompt(item, options, 'item 1').text).toBe(
+      '<|system|>\nLook.<|end|>\n<|user|>\n<|image_#|>\n<|image_#|>\nWhat?<|end|>\n<|assistant|>\n'
+    )
   })
 
   it('takes the default of several named templates', async () => {

@@ -212,6 +212,7 @@ describe('resolveSettings: pictures', () => {
     ['a length of zero', { maxLength: 0 }],
     ['a pixel limit of zero', { pixelLimit: 0 }],
     ['no crops at all', { numCrops: 0 }],
+    ['crops of a model that does not cut pictures', { numCrops: 4 }],
     ['a first size of zero', { firstSize: 0 }]
   ])('refuses %s', async (_, options) => {
     await expect(settings(options)).rejects.toMatchObject({ code: 'E_OPTION' })
