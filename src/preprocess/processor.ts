@@ -1,26 +1,18 @@
 /** Items to model inputs: the prompt, its tokens with placeholders expanded, their positions, and the patches of pictures. */
-import { createHash } from 'node:crypto'
 import { Vlm2VecError } from '../errors.js'
 import type { Item, Video } from '../data/item.js'
 import { readModelConfig, type ModelConfig } from '../model/config.js'
 import type { Augmentation } from './augment.js'
 import { ChatTemplate } from './chat-template.js'
 import { DualTokens, dualItem } from './dual.js'
+import { contentKey, inputKey } from './keys.js'
 import { PictureCache } from './picture-cache.js'
 import type { PreparedItem } from './prepared.js'
 import { assemblePrompt, type Placeholders } from './prompt.js'
 import { inputRules, type InputRules, type VisualRun } from './rules.js'
 import { resolveSettings, type ProcessorOptions, type ProcessorSettings } from './settings.js'
 import { Tokenizer } from './tokenizer.js'
-import {
-  DEFAULT_FPS,
-  patchesOf,
-  readVisual,
-  sizeVisual,
-  type EncodedVisual,
-  type SizedVisual,
-  type VisualPlace
-} from './visuals.js'
+import { DEFAULT_FPS, patchesOf, readVisual, sizeVisual, type SizedVisual, type VisualPlace } from './visuals.js'
 
 export interface ItemPlace {
   /** folder that relative paths of pictures start from */
@@ -238,15 +230,4 @@ function placeholdersOf(tokenizer: Tokenizer, { tokens }: ModelConfig, { imagePl
     visionStart: token(tokens.visionStart, '<|vision_start|>'),
     visionEnd: token(tokens.visionEnd, '<|vision_end|>')
   }
-}
-
-/** Beside the content: how pictures were augmented, and the times of frames. */
-function inputKey(content: string, { images = [], videos = [] }: Item, augment: Augmentation | undefined): string {
-  if (images.length + videos.length === 0) return content
-  return [content, ...videos.map(({ fps }) => fps), augment && JSON.stringify(augment)].join(' ')
-}
-
-function contentKey(prompt: string, visuals: readonly EncodedVisual[]): string {
-  const content = [prompt, visuals.map(({ kind, digests }) => [kind, digests])]
-  return createHash('sha256').update(JSON.stringify(content)).digest('hex')
 }
