@@ -112,7 +112,7 @@ async function scoreTask(
   embedder: Embedder,
   { options, device, fingerprint, signal, log = silent }: Scoring
 ): Promise<TaskScore> {
-  const data = await loadTask(task, options.limit)
+  const data = await loadTask(task, options.limit, embedder.processor.settings.prompt)
   const { queries, candidates } = await embedTask(task.name, data, embedder, { signal, log })
   const rankings = await rank(queries, candidates, data.queries, { depth: options.depth, ...device })
   const score: TaskScore = {

@@ -3,16 +3,29 @@ import { readdir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { openRowFile } from '../data/row-file.js'
 import { Vlm2VecError } from '../errors.js'
+import type { PromptStyle } from '../model/preset.js'
 import type { Task, TaskData } from './task.js'
 import { beirTask } from './tasks/beir.js'
 import type { Located } from './tasks/fields.js'
 import { mmebTask } from './tasks/mmeb.js'
+import { withNewlines } from './tasks/vlm2vec-newlines.js'
 
-/** `limit`: rows that are read (beir: queries), 0: all. E_DATA names file and record. */
-export async function loadTask(task: Task, limit: number): Promise<TaskData> {
-  const data = await readTask(task, limit)
+/**
+ * `limit`: rows that are read (beir: queries), 0: all. `prompt`: the model's; items of MMEB get the newlines of VLM2Vec with its
+ * own. E_DATA names file and record.
+ */
+export async function loadTask(task: Task, limit: number, prompt: PromptStyle = 'raw'): Promise<TaskData> {
+  const read = await readTask(task, limit)
+  const data = task.format === 'mmeb' && prompt === 'vlm2vec' ? inVlm2VecsForm(read, task) : read
   if (data.queries.length > 0) return data
   throw new Vlm2VecError('E_DATA', `Task ${task.name}: there are no queries in ${task.path}.`)
+}
+
+function inVlm2VecsForm({ queries, candidates }: TaskData, task: Task): TaskData {
+  return {
+    queries: queries.map((query) => ({ ...query, item: withNewlines(query.item, 'query', task) })),
+    candidates: candidates.map((entry) => ({ ...entry, item: withNewlines(entry.item, 'target', task) }))
+  }
 }
 
 async function readTask(task: Task, limit: number): Promise<TaskData> {
