@@ -15,7 +15,7 @@ export interface BenchModel {
 }
 
 /** 123 million parameters: 12 text layers of 768 and 12 vision layers of 512, in Qwen2-VL's form. */
-const DEFAULT_CONFIG = {
+export const DEFAULT_CONFIG = {
   model_type: 'qwen2_vl',
   tie_word_embeddings: true,
   vocab_size: 4096,
