@@ -15,8 +15,6 @@ Encoder::Encoder(Weights& weights) : config_(weights.config()), vision_(make_vis
   for (int64_t i = 0; i < config_.text.layers; ++i)
     layers_.blocks.emplace_back(weights, text_block(config_.text, prefix, i));
   layers_.apart = 1;
-  require(vision_->levels() <= config_.text.layers, "E_MODEL", "a model of ", config_.text.layers,
-          " layers cannot take up ", vision_->levels(), " levels of picture features");
   vision_trains_ = vision_->trains();
 }
 
@@ -82,17 +80,42 @@ Tensor Encoder::encode(Context context, const Batch& batch, Tensor features, Sav
   s.pooled = arena.allocate(DType::F32, {b, c});
   s.last_input = h;
   layers_.blocks.back().forward_pooled(context, s.text_inputs, s.pooled, h, s.last, saved != nullptr);
+  if (features && config.layers < vision_->levels()) add_last_level(arena, batch, features, s);
   s.rstd = arena.allocate(DType::F32, {b});
   s.norm = arena.allocate(DType::F32, {b});
   rmsnorm_forward(embeddings, s.rstd, s.pooled, norm_->value, config.rms_norm_eps);
   l2_normalize_forward(embeddings, s.norm, embeddings);
   if (last_hidden) {  // of every token, which the embedding does not need
     layers_.blocks.back().forward(context, s.text_inputs, h, nullptr);
+    add_level(size_t(config.layers) - 1, h);
     context.observe("layer." + std::to_string(config.layers), h);
     rmsnorm_forward(last_hidden, arena.allocate(DType::F32, {t}), h, norm_->value, config.rms_norm_eps);
   }
   if (!saved) arena.rewind(mark);
   return embeddings;
+}
+
+// The level that enters after the last layer matters where a sequence ends with a placeholder.
+void Encoder::add_last_level(Arena& arena, const Batch& batch, Tensor features, Saved& s) const {
+  std::vector<int32_t> sequences, numbers;
+  int32_t number = 0;
+  for (int64_t b = 0; b < batch.sequence_count; ++b)
+    for (int32_t i = batch.seq_starts[b]; i < batch.seq_starts[b + 1]; ++i)
+      if (config_.is_placeholder(batch.tokens[i])) {
+        if (i + 1 == batch.seq_starts[b + 1]) {
+          sequences.push_back(int32_t(b));
+          numbers.push_back(number);
+        }
+        ++number;
+      }
+  if (numbers.empty()) return;
+  const int64_t count = int64_t(numbers.size()), n = s.rows.rows();
+  s.ending_sequences = to_tensor(arena, sequences, {count});
+  s.ending_features = to_tensor(arena, numbers, {count});
+  ArenaScope scope(arena);
+  Tensor added = arena.allocate(DType::F32, {count, config_.text.hidden_size});
+  gather_rows_forward(added, features.slice(config_.text.layers * n, n), {}, s.ending_features);
+  gather_rows_backward(s.pooled, {}, added, s.ending_sequences);
 }
 
 void Encoder::backward(Context context, Tensor patch_ids, const Batch& batch, Tensor dembeddings, Saved& s,
@@ -106,10 +129,15 @@ void Encoder::backward(Context context, Tensor patch_ids, const Batch& batch, Te
   l2_normalize_backward(dnormed, dembeddings, s.embeddings, s.norm);
   rmsnorm_backward(dpooled, norm_->gradient, dnormed, s.pooled, norm_->value, s.rstd);
   s.text_inputs.starts = view(context.device, batch.seq_starts, DType::I32, {b + 1});  // this call's memory
-  layers_.blocks.back().backward_pooled(context, s.text_inputs, dh, dpooled, s.last_input, s.last);
   Tensor dfeatures;
   const int64_t n = s.rows ? s.rows.rows() : 0, levels = vision_->levels();
   if (n > 0 && with_vision) dfeatures = arena.allocate_zero(DType::F32, {levels * n, c});
+  if (dfeatures && s.ending_features) {
+    Tensor taken = arena.allocate(DType::F32, {s.ending_features.rows(), c});
+    gather_rows_forward(taken, dpooled, {}, s.ending_sequences);
+    gather_rows_backward(dfeatures.slice(config_.text.layers * n, n), {}, taken, s.ending_features);
+  }
+  layers_.blocks.back().backward_pooled(context, s.text_inputs, dh, dpooled, s.last_input, s.last);
   layers_.backward(context, s.text_inputs, dh, s.layers, [&](size_t layer, Tensor dout) {
     const int64_t level = int64_t(layer) + 1;
     if (dfeatures && level < levels) gather_rows_forward(dfeatures.slice(level * n, n), dout, {}, s.rows);

@@ -13,11 +13,12 @@ class Encoder : public Engine {
   struct Saved {
     std::unique_ptr<VisionTower::Saved> vision;
     BlockInputs text_inputs;
-    Stack<Block>::Saved layers;             // all but the last
-    Tensor last_input;                      // (T, C) f32
-    Block::Saved last;                      // of the last layer, for pooled tokens
-    Tensor rows;                            // (N) i32 placeholder rows
-    Tensor pooled, rstd, embeddings, norm;  // (B, C) before the final norm, (B), (B, C), (B)
+    Stack<Block>::Saved layers;                // all but the last
+    Tensor last_input;                         // (T, C) f32
+    Block::Saved last;                         // of the last layer, for pooled tokens
+    Tensor rows;                               // (N) i32 placeholder rows
+    Tensor ending_sequences, ending_features;  // (K) i32 sequences that end with a placeholder, and its number
+    Tensor pooled, rstd, embeddings, norm;     // (B, C) before the final norm, (B), (B, C), (B)
   };
 
   explicit Encoder(Weights& weights);
@@ -49,6 +50,7 @@ class Encoder : public Engine {
   size_t vision_share(const Batch& batch, DType compute, size_t memory) const;
 
  private:
+  void add_last_level(Arena& arena, const Batch& batch, Tensor features, Saved& saved) const;
   template <typename F>
   void each_linear(const F& f) {
     vision_->each_linear(f);
