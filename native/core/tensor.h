@@ -70,6 +70,14 @@ struct Tensor {
     return result;
   }
 
+  // Columns [first, first + count) of a matrix: a strided view.
+  Tensor columns(int64_t first, int64_t count) const {
+    Tensor result = *this;
+    result.data = static_cast<uint8_t*>(data) + size_t(first) * size_of(dtype);
+    result.shape[1] = count;
+    return result;  // row_stride stays that of the wider matrix
+  }
+
   // Columns [first, first + count) of a matrix, seen as (rows, heads, count / heads): a strided view.
   Tensor heads(int64_t first, int64_t head_count, int64_t head_size) const {
     Tensor result = *this;

@@ -16,8 +16,10 @@ Tensor narrowed(const Context& context, Tensor x) {
 }
 
 Block::Block(Weights& weights, const BlockSpec& spec)
-    : spec_(spec), norm1_(weights, spec.norm1, spec.eps), norm2_(weights, spec.norm2, spec.eps) {
-  for (const std::string& module : spec.qkv) qkv_.emplace_back(weights, module);
+    : spec_(spec),
+      norm1_(weights, spec.norm1, spec.eps),
+      norm2_(weights, spec.norm2, spec.eps),
+      qkv_(weights, spec.qkv) {
   if (head_norms()) {
     q_norm_ = Norm(weights, spec.q_norm, spec.eps);
     k_norm_ = Norm(weights, spec.k_norm, spec.eps);
@@ -46,6 +48,15 @@ Block::Heads Block::allocate_heads(const Context& context, int64_t rows) const {
   heads.v = heads.whole.heads((q + kv) * size, kv, size);
   return heads;
 }
+
+namespace {
+
+std::vector<Tensor> matrices(const Block::Heads& heads) {
+  if (heads.whole) return {heads.whole};
+  return {as_matrix(heads.q), as_matrix(heads.k), as_matrix(heads.v)};
+}
+
+}  // namespace
 
 void Block::forward(const Context& context, const BlockInputs& inputs, Tensor h, Saved* saved) const {
   Saved discarded;
@@ -83,14 +94,7 @@ void Block::attention(const Context& context, const BlockInputs& inputs, Tensor 
   s.lse = arena.allocate(DType::F32, {spec_.heads, rows});
 
   norm1_.forward(context, s.x1, h, s.norm1);
-  const auto saved = [&](int index) { return keep ? &s.linears[index] : nullptr; };
-  if (fused()) {
-    qkv_[0].forward(context, s.heads.whole, s.x1, false, saved(0));
-  } else {
-    qkv_[0].forward(context, as_matrix(s.heads.q), s.x1, false, saved(0));
-    qkv_[1].forward(context, as_matrix(s.heads.k), s.x1, false, saved(1));
-    qkv_[2].forward(context, as_matrix(s.heads.v), s.x1, false, saved(2));
-  }
+  qkv_.forward(context, matrices(s.heads), s.x1, keep ? s.linears : nullptr);
   if (head_norms()) {
     normalise_heads(context, q_norm_, s.heads.q, s.q_raw, s.q_norm, keep);
     normalise_heads(context, k_norm_, s.heads.k, s.k_raw, s.k_norm, keep);
@@ -102,7 +106,7 @@ void Block::attention(const Context& context, const BlockInputs& inputs, Tensor 
   const AttentionSizes sizes{1 / std::sqrt(float(spec_.head_size)), spec_.causal};
   attention_forward(s.out.reshape({rows, spec_.heads, spec_.head_size}), s.lse, s.heads.q, s.heads.k, s.heads.v,
                     starts(inputs), sizes);
-  out_.forward(context, h, s.out, true, saved(3));
+  out_.forward(context, h, s.out, true, keep ? &s.linears[3] : nullptr);
 }
 
 void Block::backward(const Context& context, const BlockInputs& inputs, Tensor dh, Tensor h_in, const Saved& s) const {
@@ -138,10 +142,7 @@ void Block::attention_backward(const Context& context, const BlockInputs& inputs
     norm_backward_heads(context, q_norm_, d.q, s.q_raw, s.q_norm);
     norm_backward_heads(context, k_norm_, d.k, s.k_raw, s.k_norm);
   }
-  if (fused()) return qkv_[0].backward(context, dx1, d.whole, s.linears[0], false);
-  qkv_[0].backward(context, dx1, as_matrix(d.q), s.linears[0], false);
-  qkv_[1].backward(context, dx1, as_matrix(d.k), s.linears[1], true);
-  qkv_[2].backward(context, dx1, as_matrix(d.v), s.linears[2], true);
+  qkv_.backward(context, dx1, matrices(d), s.linears);
 }
 
 PassBytes block_bytes(const BlockSpec& spec, int64_t mlp_width, int64_t blocks, int64_t rows, DType compute) {

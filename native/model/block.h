@@ -61,7 +61,7 @@ class Block {
   size_t saved_bytes(int64_t rows, DType compute) const;
   template <typename F>
   void each_linear(const F& f) {
-    for (Linear& linear : qkv_) f(linear);
+    qkv_.each_linear(f);
     f(out_);
     mlp_.each_linear(f);
   }
@@ -81,7 +81,7 @@ class Block {
 
   BlockSpec spec_;
   Norm norm1_, norm2_, q_norm_, k_norm_;
-  std::vector<Linear> qkv_;
+  LinearGroup qkv_;
   Linear out_;
   Mlp mlp_;
 };

@@ -28,11 +28,9 @@ Linear::Linear(Weights& weights, const std::string& module)
     c_ = dora_->allocate(DType::F32, {n()});
   }
   if (adapter_ && adapter_->new_magnitude) dora_norm_to(adapter_->magnitude.master);
-  if (!weights.options().training) {
-    if (c_) refresh_dora();
-    weight_.pack();
-  }
-  weights.close_values(*parameter_);
+  if (!weights.options().training && c_) refresh_dora();
+  const bool copied = weights.options().training ? weight_.quantized() : weight_.pack();
+  if (copied) weights.close_values(*parameter_);
 }
 
 Linear::Linear(Parameter& weight, Adapter* adapter) : parameter_(&weight), adapter_(adapter), weight_(weight.value) {
@@ -65,6 +63,7 @@ size_t Linear::packed_bytes() const {
 
 void Linear::invalidate() {
   if (parameter_->trained()) weight_.invalidate();
+  ++version_;
   if (adapter_ && adapter_->a.trained()) {
     a_.invalidate();
     b_.invalidate();
@@ -88,52 +87,66 @@ Tensor Linear::dropped_input(const Context& context, Tensor x) const {
   return dropped;
 }
 
-void Linear::forward(const Context& context, Tensor out, Tensor x, bool accumulate, Saved* saved) const {
+void Linear::forward(const Context& context, Tensor out, Tensor x, bool accumulate, Saved* saved, Tensor u) const {
   if (saved) saved->x = x;
   if (!adapter_) return matmul_forward(out, x, weight_, bias(), accumulate);
-  if (saved) return forward_adapter(context, out, x, accumulate, *saved);
+  if (saved) return forward_adapter(context, out, x, accumulate, *saved, u);
   ArenaScope scope(context.scratch);
   Saved discarded;
-  forward_adapter(context, out, x, accumulate, discarded);
+  forward_adapter(context, out, x, accumulate, discarded, u);
 }
 
-void Linear::forward_adapter(const Context& context, Tensor out, Tensor x, bool accumulate, Saved& saved) const {
+void Linear::forward_adapter(const Context& context, Tensor out, Tensor x, bool accumulate, Saved& saved,
+                             Tensor u) const {
   const int64_t m = x.rows();
-  const bool dora = adapter_->spec.dora;
   saved.dropped = dropped_input(context, x);
   const Tensor input = saved.dropped ? saved.dropped : x;
-  saved.u = context.scratch.allocate(x.dtype, {m, adapter_->spec.rank});
-  if (dora) saved.z = context.scratch.allocate(DType::F32, {m, n()});
-  matmul_forward(saved.u, input, a_, {});
-  scale(saved.u, saved.u, adapter_->spec.scale);
+  saved.u = u;
+  if (!u) {
+    saved.u = context.scratch.allocate(x.dtype, {m, adapter_->spec.rank});
+    matmul_forward(saved.u, input, a_, {});
+    scale(saved.u, saved.u, adapter_->spec.scale);
+  }
+  const LowRank low_rank{saved.u, &b_};
+  if (!adapter_->spec.dora) return matmul_forward(out, x, weight_, bias(), accumulate, low_rank);
 
+  refresh_dora();
+  saved.z = context.scratch.allocate(DType::F32, {m, n()});
   ArenaScope scope(context.scratch);
-  if (!dora && out.dtype == DType::F32) {  // both products straight into the output
-    matmul_forward(out, x, weight_, bias(), accumulate);
-    return matmul_forward(out, saved.u, b_, {}, true);
-  }
   Tensor y = context.scratch.allocate(DType::F32, {m, n()});
-  if (!dora) {
-    matmul_forward(y, x, weight_, bias());
-    matmul_forward(y, saved.u, b_, {}, true);
-  } else {
-    refresh_dora();
-    matmul_forward(saved.z, input, weight_, {});
-    Tensor correction;  // x Wᵀ - d(x) Wᵀ
-    if (saved.dropped) {
-      correction = context.scratch.allocate(DType::F32, {m, n()});
-      matmul_forward(correction, x, weight_, {});
-      add_scaled(correction, saved.z, -1);
-    }
+  matmul_forward(saved.z, input, weight_, {}, false, saved.dropped ? LowRank{} : low_rank);
+  Tensor correction;  // x Wᵀ - d(x) Wᵀ
+  if (saved.dropped) {
+    correction = context.scratch.allocate(DType::F32, {m, n()});
+    matmul_forward(correction, x, weight_, {});
+    add_scaled(correction, saved.z, -1);
     matmul_forward(saved.z, saved.u, b_, {}, true);
-    row_scale_forward(y, saved.z, c_, bias());
-    if (correction) add_scaled(y, correction, 1);
   }
+  row_scale_forward(y, saved.z, c_, bias());
+  if (correction) add_scaled(y, correction, 1);
   if (accumulate) {
     add_scaled(out, y, 1);
   } else {
     cast(out, y);
   }
+}
+
+Linear::Upstream Linear::backward_outputs(const Context& context, Tensor dout, const Saved& saved) const {
+  const int64_t m = dout.rows();
+  Upstream d{dout, {}};  // the gradient of z is that of y where there is no DoRA
+  if (adapter_->spec.dora) {
+    d.dz = context.scratch.allocate(dout.dtype, {m, n()});
+    ArenaScope scope(context.scratch);
+    Tensor wide = context.scratch.allocate(DType::F32, {m, n()});
+    cast(wide, dout);
+    row_scale_backward(wide, adapter_->magnitude.gradient, wide, saved.z, c_, norm_);
+    cast(d.dz, wide);
+  }
+  d.du = context.scratch.allocate(dout.dtype, {m, adapter_->spec.rank});
+  matmul_backward_x(d.du, d.dz, b_);
+  scale(d.du, d.du, adapter_->spec.scale);
+  if (adapter_->b.trained()) matmul_backward_weight(adapter_->b.gradient, {}, d.dz, saved.u);
+  return d;
 }
 
 void Linear::backward(const Context& context, Tensor dx, Tensor dout, const Saved& saved, bool accumulate) const {
@@ -147,30 +160,11 @@ void Linear::backward(const Context& context, Tensor dx, Tensor dout, const Save
   }
   ArenaScope scope(context.scratch);
   const int64_t m = dout.rows();
-  Tensor dz = dout;  // gradient of z, or of y where there is no DoRA
-  if (adapter_->spec.dora) {
-    Tensor wide = context.scratch.allocate(DType::F32, {m, n()});
-    cast(wide, dout);
-    row_scale_backward(wide, adapter_->magnitude.gradient, wide, saved.z, c_, norm_);
-    dz = context.scratch.allocate(dout.dtype, {m, n()});
-    cast(dz, wide);
-  }
-  Tensor du = context.scratch.allocate(dout.dtype, {m, adapter_->spec.rank});
-  matmul_backward_x(du, dz, b_);
-  scale(du, du, adapter_->spec.scale);
-  if (adapter_->a.trained()) {
-    matmul_backward_weight(adapter_->b.gradient, {}, dz, saved.u);
+  const auto [dz, du] = backward_outputs(context, dout, saved);
+  if (adapter_->a.trained())
     matmul_backward_weight(adapter_->a.gradient, {}, du, saved.dropped ? saved.dropped : saved.x);
-  }
   if (!dx) return;
-  if (!saved.dropped) {
-    matmul_backward_x(dx, dz, weight_, accumulate);
-    if (dx.dtype == DType::F32) return matmul_backward_x(dx, du, a_, true);
-    Tensor through = context.scratch.allocate(DType::F32, {m, k()});
-    cast(through, dx);
-    matmul_backward_x(through, du, a_, true);
-    return cast(dx, through);
-  }
+  if (!saved.dropped) return backward_input(dx, dz, accumulate, {du, &a_});
   // what went through the dropped input: dz Wᵀ - dout Wᵀ (DoRA), and the adapter; its gradient is dropped alike
   Tensor through = context.scratch.allocate(DType::F32, {m, k()});
   matmul_backward_x(through, du, a_);

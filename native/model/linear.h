@@ -30,19 +30,32 @@ class Linear {
   int64_t n() const { return weight_.n(); }
   int64_t k() const { return weight_.k(); }
 
-  // out (M, N) = y, or out += y for an f32 out. x (M, K) of the compute type. `saved` null: nothing is kept.
-  void forward(const Context& context, Tensor out, Tensor x, bool accumulate, Saved* saved) const;
+  // out (M, N) = y, or out += y for an f32 out. x (M, K) of the compute type. `saved` null: nothing is kept. u (M, R):
+  // s x Aᵀ, where it has been computed already.
+  void forward(const Context& context, Tensor out, Tensor x, bool accumulate, Saved* saved, Tensor u = {}) const;
   // dx (M, K) = gradient of x, or += for an f32 dx; absent: not wanted. dout (M, N) of the compute type.
   void backward(const Context& context, Tensor dx, Tensor dout, const Saved& saved, bool accumulate) const;
+
+  // The steps of `backward` for a layer with an adapter and no dropout, of which a LinearGroup does the others for
+  // several layers at once: the gradients of z and u, and those of all parameters but A; then dx.
+  struct Upstream {
+    Tensor dz, du;  // (M, N), (M, R)
+  };
+  Upstream backward_outputs(const Context& context, Tensor dout, const Saved& saved) const;
+  void backward_input(Tensor dx, Tensor dz, bool accumulate, LowRank low_rank) const {
+    matmul_backward_x(dx, dz, weight_, accumulate, low_rank);
+  }
 
   // After an optimizer step: packed copies are stale, DoRA's norms too.
   void invalidate();
   bool trains() const;
   bool adapted() const { return adapter_ != nullptr; }
+  const Adapter* adapter() const { return adapter_; }
+  int64_t version() const { return version_; }  // of the adapter's weights: counts `invalidate`
   size_t packed_bytes() const;
 
  private:
-  void forward_adapter(const Context& context, Tensor out, Tensor x, bool accumulate, Saved& saved) const;
+  void forward_adapter(const Context& context, Tensor out, Tensor x, bool accumulate, Saved& saved, Tensor u) const;
   void refresh_dora() const;
   void dora_norm_to(Tensor norm) const;
   Tensor dropped_input(const Context& context, Tensor x) const;
@@ -56,6 +69,7 @@ class Linear {
   std::shared_ptr<Arena> dora_;  // norm and c
   Tensor norm_, c_;              // (N) f32
   mutable bool dora_stale_ = true;
+  int64_t version_ = 0;
 };
 
 }  // namespace vlm2vec

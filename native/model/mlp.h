@@ -1,7 +1,7 @@
 // The two-layer network of a block. Plain: second(act(first(x))). Gated: down(silu(gate(x)) * up(x)), gate and up being
 // two linear layers or the halves of one.
 #pragma once
-#include "model/linear.h"
+#include "model/linear_group.h"
 
 namespace vlm2vec {
 
@@ -18,13 +18,13 @@ class Mlp {
     Tensor hidden;     // (M, F), or gate (M, F) as a part of what a fused gate_up puts out
     Tensor up;         // (M, F), gated only
     Tensor activated;  // (M, F) input of the last layer
-    Linear::Saved linears[3];
+    Linear::Saved first[2], last;
   };
 
   Mlp() = default;
   Mlp(Weights& weights, const MlpSpec& spec);
 
-  int64_t hidden_size() const { return linears_.back().k(); }
+  int64_t hidden_size() const { return last_.k(); }
   // Numbers a row that a pass keeps.
   int64_t saved_numbers() const { return hidden_size() * (gated_ ? 3 : 2); }
   // out (M, N) = or, with `accumulate`, += the network of x (M, K).
@@ -33,15 +33,17 @@ class Mlp {
   void backward(const Context& context, Tensor dx, Tensor dout, const Saved& saved) const;
   template <typename F>
   void each_linear(const F& f) {
-    for (Linear& linear : linears_) f(linear);
+    first_.each_linear(f);
+    f(last_);
   }
 
  private:
-  bool fused() const { return gated_ && linears_.size() == 2; }
+  bool fused() const { return gated_ && first_.size() == 1; }
 
   bool gated_ = false;
   Activation activation_ = Activation::Silu;
-  std::vector<Linear> linears_;
+  LinearGroup first_;
+  Linear last_;
 };
 
 }  // namespace vlm2vec

@@ -44,6 +44,13 @@ void add_scaled(Tensor x, Tensor y, float scale) {
 }
 
 void scale(Tensor out, Tensor x, float factor) {
+  require(!out.absent() && !x.absent(), "E_SHAPE", "scale: ", out.absent() ? "out" : "x", " is absent");
+  if (!out.dense() || !x.dense()) {
+    require(out.rank == 2 && x.rank == 2 && out.rows() == x.rows(), "E_SHAPE", "scale: x ", x, " does not fit out ",
+            out);
+    for (int64_t i = 0; i < x.rows(); ++i) scale(out.slice(i, 1), x.slice(i, 1), factor);
+    return;
+  }
   check_pair("scale", "out", out, "x", x);
   require(is_float(out.dtype) && is_float(x.dtype), "E_SHAPE", "scale: out ", out, " and x ", x,
           " must be f32 or bf16");

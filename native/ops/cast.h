@@ -10,7 +10,7 @@ void cast(Tensor to, Tensor from);
 bool all_finite(Tensor x);
 // x += scale * y. x f32; y f32 or bf16; one size, dense.
 void add_scaled(Tensor x, Tensor y, float scale);
-// out = scale * x, same sizes; f32 or bf16, dense. out may be x.
+// out = scale * x, same sizes; f32 or bf16, dense. out may be x. Both may be columns of wider matrices.
 void scale(Tensor out, Tensor x, float factor);
 
 }  // namespace vlm2vec

@@ -55,19 +55,31 @@ void multiply_whole_numbers(Tensor out, Tensor x, const Weight& weight, Tensor b
   kernel.multiply(product);
 }
 
-// out = or += x · weight, on the CPU
-void multiply_by_weight(Product product, Tensor out, Tensor x, const Weight& weight, Tensor bias, bool accumulate) {
+// Where the products are computed by something that takes one at a time: the low-rank one is written first, so that its
+// reading and writing of `out` is all that it costs.
+bool write_low_rank(Product product, Tensor out, const LowRank& low_rank, bool accumulate);
+
+// out = or += x · weight + low rank, on the CPU
+void multiply_by_weight(Product product, Tensor out, Tensor x, const Weight& weight, Tensor bias, bool accumulate,
+                        const LowRank& low_rank) {
   if (x.rows() == 0) return;
-  if (product == Product::Forward && weight.packed().whole_numbers.current)
+  if (product == Product::Forward && weight.packed().whole_numbers.current) {
+    accumulate = write_low_rank(product, out, low_rank, accumulate);
     return multiply_whole_numbers(out, x, weight, bias, accumulate);
+  }
   Device& device = *x.device;
   const float* bias_data = bias ? bias.as<float>() : nullptr;
   const int64_t n = weight.n(), k = weight.k();
   if (takes_dnnl(weight)) {
     auto& dnnl = device.state<DnnlMatmul>();
-    const ProductSizes sizes = {product, x.rows(), n, k, x.dtype, out.dtype, accumulate, bool(bias)};
-    if (const auto* layout = dnnl.packed_layout(product, n, k, x.dtype))
-      if (dnnl.run(sizes, {out.data, x.data, dnnl_copy(weight, dnnl, *layout, product), bias_data})) return;
+    const bool adds = accumulate || low_rank.weight;
+    const ProductSizes sizes = {product, x.rows(), n, k, x.dtype, out.dtype, adds, bool(bias)};
+    if (dnnl.can(sizes)) {
+      write_low_rank(product, out, low_rank, accumulate);
+      const auto* layout = dnnl.packed_layout(product, n, k, x.dtype);
+      dnnl.run(sizes, {out.data, x.data, dnnl_copy(weight, dnnl, *layout, product), bias_data});
+      return;
+    }
   }
   PackedProduct own = {out.data,
                        {{x.data, right_factor(device, weight, product)}, {}},
@@ -79,14 +91,32 @@ void multiply_by_weight(Product product, Tensor out, Tensor x, const Weight& wei
                        accumulate,
                        threads_for(device, x.rows() * n * k),
                        nullptr};
+  if (low_rank.weight) own.terms[1] = {low_rank.x.data, plain_factor(*low_rank.weight, product)};
   const MatmulKernels& kernel = matmul_kernels(device);
   own.scratch = static_cast<float*>(device.state<Workspace>().reserve(kernel.scratch_bytes(own)));
   kernel.multiply(own);
 }
 
+bool write_low_rank(Product product, Tensor out, const LowRank& low_rank, bool accumulate) {
+  if (!low_rank.weight) return accumulate;
+  multiply_by_weight(product, out, low_rank.x, *low_rank.weight, Tensor(), accumulate, {});
+  return true;
+}
+
+// u (M, R) beside x (M, .) and a factor (n, k) beside weight (n, k).
+void check_low_rank(const char* op, const LowRank& low_rank, Tensor x, int64_t rank, bool fits) {
+  if (!low_rank.weight) return;
+  check_matrix(op, "the low-rank factor", low_rank.x);
+  const Weight& weight = *low_rank.weight;
+  require(fits && !weight.quantized() && low_rank.x.rows() == x.rows() && low_rank.x.shape[1] == rank &&
+              low_rank.x.dtype == x.dtype && weight.values().dtype == x.dtype,
+          "E_SHAPE", op, ": the low-rank product of ", low_rank.x, " and (", weight.n(), ", ", weight.k(),
+          ") does not fit x ", x);
+}
+
 }  // namespace
 
-void matmul_forward(Tensor out, Tensor x, const Weight& weight, Tensor bias, bool accumulate) {
+void matmul_forward(Tensor out, Tensor x, const Weight& weight, Tensor bias, bool accumulate, LowRank low_rank) {
   check_matrix("matmul_forward", "x", x);
   check_matrix("matmul_forward", "out", out);
   check_types("matmul_forward", "x", x, weight, weight.k());
@@ -95,19 +125,32 @@ void matmul_forward(Tensor out, Tensor x, const Weight& weight, Tensor bias, boo
   require(!bias || (bias.rank == 1 && bias.rows() == weight.n() && bias.dtype == DType::F32 && bias.dense()), "E_SHAPE",
           "matmul_forward: bias ", bias, " does not match a weight of ", weight.n(), " rows; it must be f32");
   require(!accumulate || out.dtype == DType::F32, "E_SHAPE", "matmul_forward: cannot accumulate into out ", out);
-  VLM2VEC_DISPATCH_CUDA(*x.device, matmul_forward(out, x, weight, bias, accumulate));
-  multiply_by_weight(Product::Forward, out, x, weight, bias, accumulate);
+  if (const Weight* b = low_rank.weight) check_low_rank("matmul_forward", low_rank, x, b->k(), b->n() == weight.n());
+#if defined(VLM2VEC_CUDA)
+  if (x.device->is_cuda()) {
+    if (low_rank.weight) cuda::matmul_forward(out, low_rank.x, *low_rank.weight, Tensor(), accumulate);
+    return cuda::matmul_forward(out, x, weight, bias, accumulate || low_rank.weight);
+  }
+#endif
+  multiply_by_weight(Product::Forward, out, x, weight, bias, accumulate, low_rank);
 }
 
-void matmul_backward_x(Tensor dx, Tensor dout, const Weight& weight, bool accumulate) {
+void matmul_backward_x(Tensor dx, Tensor dout, const Weight& weight, bool accumulate, LowRank low_rank) {
   check_matrix("matmul_backward_x", "dout", dout);
   check_matrix("matmul_backward_x", "dx", dx);
   check_types("matmul_backward_x", "dout", dout, weight, weight.n());
   require(dx.rows() == dout.rows() && dx.shape[1] == weight.k(), "E_SHAPE", "matmul_backward_x: dx ", dx,
           " does not match dout ", dout, " and a weight of ", weight.k(), " columns");
   require(!accumulate || dx.dtype == DType::F32, "E_SHAPE", "matmul_backward_x: cannot accumulate into dx ", dx);
-  VLM2VEC_DISPATCH_CUDA(*dx.device, matmul_backward_x(dx, dout, weight, accumulate));
-  multiply_by_weight(Product::BackwardX, dx, dout, weight, Tensor(), accumulate);
+  if (const Weight* a = low_rank.weight)
+    check_low_rank("matmul_backward_x", low_rank, dout, a->n(), a->k() == weight.k());
+#if defined(VLM2VEC_CUDA)
+  if (dx.device->is_cuda()) {
+    if (low_rank.weight) cuda::matmul_backward_x(dx, low_rank.x, *low_rank.weight, accumulate);
+    return cuda::matmul_backward_x(dx, dout, weight, accumulate || low_rank.weight);
+  }
+#endif
+  multiply_by_weight(Product::BackwardX, dx, dout, weight, Tensor(), accumulate, low_rank);
 }
 
 void matmul_backward_weight(Tensor dweight, Tensor dbias, Tensor dout, Tensor x) {

@@ -16,7 +16,8 @@ namespace vlm2vec {
 class Weight {
  public:
   enum class Use {
-    Packed,  // products read reordered copies
+    Packed,  // products read reordered copies, but for bf16 where our own kernels compute, which have to widen it
+             // anyway
     InPlace  // products read the values where they lie: slower, and no copy is made
   };
 
@@ -39,10 +40,11 @@ class Weight {
 
   // The values have changed (optimizer): packed copies are remade at the next use.
   void invalidate();
-  // Makes the forward copy now. Afterwards `matmul_forward` reads only that copy, so the pages of a mapped file may be
-  // given back; they are read again if `matmul_backward_x` needs its own copy.
-  // Codes of 8 bits become those of `pack_whole_numbers` where the machine is fast with them.
-  void pack();
+  // Makes the forward copy now; false if there is none and products go on reading the values. After true
+  // `matmul_forward` reads only the copy, so that the pages of a mapped file may be given back; they are read again if
+  // `matmul_backward_x` needs its own copy. Codes of 8 bits become those of `pack_whole_numbers` where the machine is
+  // fast with them.
+  bool pack();
   // Of a weight in int8: from now on `matmul_forward` quantizes x as well and multiplies whole numbers
   // (ops/matmul_int8_kernels.h); nothing else can be done with this weight any more.
   void pack_whole_numbers();
@@ -57,11 +59,20 @@ class Weight {
   std::unique_ptr<Packed> packed_;
 };
 
+// A product of small depth R that is added to another one: u · Bᵀ forward (u (M, R), B (N, R)), du · A backward (du (M,
+// R), A (R, K)). Where our own kernels compute, it is R more steps of the same sums; beside oneDNN it is a product of
+// its own, written first and added to, so that nothing wider than `out` is stored.
+struct LowRank {
+  Tensor x;
+  const Weight* weight = nullptr;  // null: none
+};
+
 // out (M, N) f32 or bf16, x (M, K) of the weight's type (of any where it is quantized or used in place), bias (N) f32
 // or absent. accumulate: out += instead of out = (f32 out only: the residual stream). All dense.
-void matmul_forward(Tensor out, Tensor x, const Weight& weight, Tensor bias, bool accumulate = false);
+void matmul_forward(Tensor out, Tensor x, const Weight& weight, Tensor bias, bool accumulate = false,
+                    LowRank low_rank = {});
 // dx (M, K) f32 or bf16, dout (M, N) of the weight's type. accumulate as above.
-void matmul_backward_x(Tensor dx, Tensor dout, const Weight& weight, bool accumulate = false);
+void matmul_backward_x(Tensor dx, Tensor dout, const Weight& weight, bool accumulate = false, LowRank low_rank = {});
 // dweight (N, K) f32, added to. dbias (N) f32, added to, or absent. dout (M, N) and x (M, K) of one type, f32 or bf16.
 void matmul_backward_weight(Tensor dweight, Tensor dbias, Tensor dout, Tensor x);
 

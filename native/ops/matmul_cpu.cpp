@@ -10,32 +10,20 @@ namespace vlm2vec::VLM2VEC_ISA {
 constexpr int64_t kRowBlock = 240, kSumBlock = 2 * kDepth;
 constexpr int64_t kTile = kRows * kColumns;
 
-static size_t bytes_of(DType type) { return type == DType::BF16 ? 2 : 4; }
-
-static size_t packed_bytes(int64_t columns, int64_t depth, DType type) {
-  return size_t(round_up(columns, kColumns) * depth) * bytes_of(type);
+static size_t packed_bytes(int64_t columns, int64_t depth) {
+  return size_t(round_up(columns, kColumns) * depth) * sizeof(float);
 }
 
-template <typename Number>
-static void pack_weight(Number* packed, const Number* weight, int64_t n, int64_t k, bool transposed, int threads) {
-  const int64_t columns = transposed ? n : k, depth = transposed ? k : n;
-  parallel_for(threads, round_up(columns, kColumns) / kColumns, [=](int64_t p) {
-    const int64_t first = p * kColumns, width = smaller(kColumns, columns - first);
-    Number* panel = packed + first * depth;
-    if (transposed)
-      write_transposed<kColumns>(panel, depth, [=](int64_t j, int64_t at, int count) {
-        return j < width ? load(weight + (first + j) * k + at, count) : Floats{};
-      });
-    else
-      pack_columns<kColumns>(panel, weight + first, k, width, depth);
-  });
-}
-
-static void pack(void* packed, const void* weight, int64_t n, int64_t k, DType type, bool transposed, int threads) {
-  if (type == DType::BF16)
-    pack_weight(static_cast<bf16*>(packed), static_cast<const bf16*>(weight), n, k, transposed, threads);
-  else
-    pack_weight(static_cast<float*>(packed), static_cast<const float*>(weight), n, k, transposed, threads);
+static void pack(float* packed, const void* weight, int64_t n, int64_t k, bool transposed, int threads) {
+  RightFactor plain;
+  plain.kind = RightFactor::Kind::Plain;
+  plain.data = weight;
+  plain.transposed = transposed;
+  plain.n = n;
+  plain.k = k;
+  const int64_t depth = plain.depth();
+  parallel_for(threads, round_up(plain.columns(), kColumns) / kColumns,
+               [&](int64_t p) { panel_block(plain, p, 0, depth, packed + p * kColumns * depth); });
 }
 
 // ---------------------------------------------------------------------------------------------------------------------

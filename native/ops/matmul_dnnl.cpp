@@ -115,6 +115,12 @@ const DnnlMatmul::Primitive* DnnlMatmul::find(const ProductSizes& s) {
   return (primitives_[key] = make(s, layout)).get();
 }
 
+bool DnnlMatmul::can(const ProductSizes& sizes) {
+  if (disabled) return false;
+  omp_set_num_threads(threads_for(device_, sizes.m * sizes.n * sizes.k));
+  return find(sizes) != nullptr;
+}
+
 bool DnnlMatmul::run(const ProductSizes& sizes, const ProductBuffers& buffers) {
   if (disabled) return false;
   // a primitive is made for a number of threads: the same for the same sizes

@@ -34,6 +34,8 @@ class DnnlMatmul {
   // weight (n, k) at any address.
   void pack(void* packed, const dnnl::memory::desc& layout, Product product, const void* weight, int64_t n, int64_t k,
             DType type);
+  // Whether `run` will compute this.
+  bool can(const ProductSizes& sizes);
   // False if there is no such primitive; nothing is computed then.
   bool run(const ProductSizes& sizes, const ProductBuffers& buffers);
 

@@ -13,7 +13,7 @@ namespace vlm2vec {
 // The right factor (depth, columns) of a product: a weight (n, k) seen as its transpose (forward) or as it is (dX).
 struct RightFactor {
   enum class Kind {
-    Packed,  // panels, by MatmulKernels::pack
+    Packed,  // f32 panels, by MatmulKernels::pack
     Plain,   // the weight row by row, at any address
     Int8,    // codes and scales of ops/quantize.h
     Nf4
@@ -21,7 +21,7 @@ struct RightFactor {
   Kind kind = Kind::Packed;
   const void* data = nullptr;
   const float* scales = nullptr;
-  DType type = DType::F32;  // of Packed and Plain
+  DType type = DType::F32;  // of Plain
   bool transposed = false;
   int64_t n = 0, k = 0;
 
@@ -29,7 +29,7 @@ struct RightFactor {
   int64_t columns() const { return transposed ? n : k; }
 };
 
-// x (rows, depth) · right
+// x (rows, depth) · right, x dense
 struct Term {
   const void* x = nullptr;
   RightFactor right;
@@ -58,9 +58,9 @@ struct WeightProduct {
 };
 
 struct MatmulKernels {
-  size_t (*packed_bytes)(int64_t columns, int64_t depth, DType type);
-  // weight (n, k), at any address. transposed: for x · weightᵀ (n columns, depth k); else for x · weight.
-  void (*pack)(void* packed, const void* weight, int64_t n, int64_t k, DType type, bool transposed, int threads);
+  size_t (*packed_bytes)(int64_t columns, int64_t depth);
+  // weight (n, k) f32, at any address. transposed: for x · weightᵀ (n columns, depth k); else for x · weight.
+  void (*pack)(float* packed, const void* weight, int64_t n, int64_t k, bool transposed, int threads);
   size_t (*scratch_bytes)(const PackedProduct& product);
   void (*multiply)(const PackedProduct& product);
   size_t (*weight_scratch_bytes)(const WeightProduct& product);

@@ -30,12 +30,7 @@ VLM2VEC_INLINE void read_run(float* to, const RightFactor& w, int64_t row, int64
 static inline const float* panel_block(const RightFactor& w, int64_t panel, int64_t k, int64_t depth, float* to) {
   constexpr int64_t kRun = 64;
   const int64_t first = panel * kColumns, width = smaller(kColumns, w.columns() - first);
-  if (w.kind == RightFactor::Kind::Packed) {
-    const int64_t at = first * w.depth() + k * kColumns;
-    if (w.type == DType::F32) return static_cast<const float*>(w.data) + at;
-    widen(to, static_cast<const bf16*>(w.data) + at, depth * kColumns);
-    return to;
-  }
+  if (w.kind == RightFactor::Kind::Packed) return static_cast<const float*>(w.data) + first * w.depth() + k * kColumns;
   if (!w.transposed) {
     for (int64_t i = 0; i < depth; ++i) {
       read_run(to + i * kColumns, w, k + i, first, width);

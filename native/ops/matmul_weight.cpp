@@ -79,19 +79,20 @@ size_t Weight::packed_bytes() const {
   return bytes;
 }
 
-void Weight::pack() {
+bool Weight::pack() {
   if (quantized()) {
     if (packed_->matrix.kind == Quantization::Int8 && int8_kernels(*packed_->codes.device).fast()) pack_whole_numbers();
-    return;
+    return true;
   }
-  if (packed_->use == Use::InPlace) return;
+  if (packed_->use == Use::InPlace) return false;
   Device& device = *values_.device;
-  if (device.is_cuda()) return;
+  if (device.is_cuda()) return false;
   auto& dnnl = device.state<DnnlMatmul>();
   if (const auto* layout = dnnl.packed_layout(Product::Forward, n(), k(), values_.dtype))
     dnnl_copy(*this, dnnl, *layout, Product::Forward);
   else
-    right_factor(device, *this, Product::Forward);
+    return right_factor(device, *this, Product::Forward).kind == RightFactor::Kind::Packed;
+  return true;
 }
 
 void Weight::pack_whole_numbers() {
@@ -114,12 +115,20 @@ const void* dnnl_copy(const Weight& weight, DnnlMatmul& dnnl, const dnnl::memory
   return copy.data;
 }
 
-RightFactor right_factor(Device& device, const Weight& weight, Product product) {
-  const Weight::Packed& packed = weight.packed();
+RightFactor plain_factor(const Weight& weight, Product product) {
   RightFactor right;
+  right.kind = RightFactor::Kind::Plain;
+  right.data = weight.values().data;
+  right.type = weight.values().dtype;
   right.transposed = product == Product::Forward;
   right.n = weight.n();
   right.k = weight.k();
+  return right;
+}
+
+RightFactor right_factor(Device& device, const Weight& weight, Product product) {
+  const Weight::Packed& packed = weight.packed();
+  RightFactor right = plain_factor(weight, product);
   if (weight.quantized()) {
     require(packed.matrix.codes, "E_INTERNAL", "matmul: the codes of this weight are packed for whole numbers");
     right.kind = packed.matrix.kind == Quantization::Int8 ? RightFactor::Kind::Int8 : RightFactor::Kind::Nf4;
@@ -128,17 +137,13 @@ RightFactor right_factor(Device& device, const Weight& weight, Product product) 
     return right;
   }
   const Tensor& w = weight.values();
-  right.type = w.dtype;
-  if (packed.use == Weight::Use::InPlace) {
-    right.kind = RightFactor::Kind::Plain;
-    right.data = w.data;
-    return right;
-  }
+  if (packed.use == Weight::Use::InPlace || w.dtype == DType::BF16) return right;
   const MatmulKernels& kernel = matmul_kernels(device);
   WeightCopy& copy = weight.packed().own[int(product)];
-  copy.reserve(device, kernel.packed_bytes(right.columns(), right.depth(), w.dtype));
+  copy.reserve(device, kernel.packed_bytes(right.columns(), right.depth()));
   if (!copy.current)
-    kernel.pack(copy.data, w.data, weight.n(), weight.k(), w.dtype, right.transposed, device.threads());
+    kernel.pack(static_cast<float*>(copy.data), w.data, weight.n(), weight.k(), right.transposed, device.threads());
+  right.kind = RightFactor::Kind::Packed;
   copy.current = true;
   right.data = copy.data;
   return right;

@@ -37,5 +37,7 @@ const Int8Kernels& int8_kernels(const Device& device);
 const void* dnnl_copy(const Weight& weight, DnnlMatmul& dnnl, const dnnl::memory::desc& layout, Product product);
 // The weight as the right factor of our own kernels.
 RightFactor right_factor(Device& device, const Weight& weight, Product product);
+// The same, read where the values lie.
+RightFactor plain_factor(const Weight& weight, Product product);
 
 }  // namespace vlm2vec

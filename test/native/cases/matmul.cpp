@@ -91,6 +91,49 @@ void check_products(Tensors& t) {
     }
 }
 
+// A product of depth R beside that of the weight, plain or quantized, in both directions; rows alone have the same
+// bits.
+void check_low_rank(Tensors& t) {
+  const Sizes sizes[] = {{1, 1, 1}, {13, 33, 257}, {241, 40, 65}, {30, 96, 320}};
+  for (const auto& [M, N, K] : sizes)
+    for (const Types& types : kTypes)
+      for (const Quantization kind : {Quantization::None, Quantization::Int8, Quantization::Nf4}) {
+        const int64_t R = 5;
+        const std::string name = text(name_of(kind), " ", title("low rank", {M, N, K}, types));
+        const Tensor x = t.random(types.in, {M, K}), dout = t.random(types.in, {M, N}), w = t.random(types.in, {N, K});
+        const Tensor u = t.random(types.in, {M, R}), a = t.random(types.in, {R, K}), b = t.random(types.in, {N, R});
+        const Tensor bias = t.random(DType::F32, {N});
+        const Weight weight = kind == Quantization::None ? Weight(w) : Weight(w, kind);
+        const Weight left(a), right(b);
+        const Tensor values = t.output(DType::F32, {N, K});
+        weight.read_rows(values, 0);
+        Numbers out(size_t(M * N)), more(out.size()), dx(size_t(M * K)), dmore(dx.size());
+        matmul_forward_reference(out.data(), read(x).data(), read(values).data(), read(bias).data(), M, N, K);
+        matmul_forward_reference<double>(more.data(), read(u).data(), read(b).data(), nullptr, M, N, R);
+        matmul_backward_x_reference(dx.data(), read(dout).data(), read(values).data(), M, N, K);
+        matmul_backward_x_reference(dmore.data(), read(u).data(), read(a).data(), M, R, K);
+        const Numbers expected = sum_of(out, more), dexpected = sum_of(dx, dmore);
+        const Tensor result = t.output(types.out, {M, N}), dresult = t.output(types.out, {M, K});
+        matmul_forward(result, x, weight, bias, false, {u, &right});
+        matmul_backward_x(dresult, dout, weight, false, {u, &left});
+        expect_near(name + " out", result, expected, bound_for(types.out, expected));
+        expect_near(name + " dx", dresult, dexpected, bound_for(types.out, dexpected));
+        const Tensor last = t.output(types.out, {1, N});
+        matmul_forward(last, x.slice(M - 1, 1), weight, bias, false, {u.slice(M - 1, 1), &right});
+        expect_same_bits(name + " last row alone", last, result.slice(M - 1, 1));
+        if (types.out != DType::F32) continue;
+        const Tensor sum = t.random(DType::F32, {M, N});
+        const Numbers before = read(sum);
+        matmul_forward(sum, x, weight, bias, true, {u, &right});
+        expect_near(name + " out +=", sum, sum_of(before, expected), 1e-12);
+      }
+  const Weight weight(t.random(DType::F32, {3, 4})), b(t.random(DType::F32, {3, 2}));
+  expect_error("E_SHAPE", {"low-rank", "(3, 2)"}, [&] {
+    matmul_forward(t.output(DType::F32, {5, 3}), t.random(DType::F32, {5, 4}), weight, {}, false,
+                   {t.random(DType::F32, {5, 3}), &b});
+  });
+}
+
 // Each of `rows` rows of the products in a batch, against the row alone, in other batches and at other places.
 void check_rows(Tensors& t, Types types) {
   const int64_t M = 61, N = 70, K = 300;
@@ -162,7 +205,7 @@ void check_packed_copy(Tensors& t) {
   const Tensor dbefore = t.output(DType::F32, {9, 40}), dafter = t.output(DType::F32, {9, 40});
   Weight weight(w);
   expect(weight.packed_bytes() == 0, "a copy was made before it was needed");
-  weight.pack();
+  expect(weight.pack(), "no copy was made");
   expect(weight.packed_bytes() >= w.bytes(), "pack made no copy");
   matmul_forward(before, x, weight, Tensor());
   matmul_backward_x(dbefore, before, weight);
@@ -254,6 +297,12 @@ const Cases cases(
          [](Tensors& t) {
            const OwnKernels own(t.device());
            check_products(t);
+         }},
+        {"a low-rank product is added in the same pass", Backends::Cpu,
+         [](Tensors& t) {
+           check_low_rank(t);
+           const OwnKernels own(t.device());
+           check_low_rank(t);
          }},
         {"a row has the same bits alone, in any batch and at any place", Backends::Cpu,
          [](Tensors& t) {

@@ -210,7 +210,7 @@ void check_weight(Tensors& t) {
   expect(Weight(w, Quantization::Int8).packed_bytes() == 20 * 64 + 20 * 4, "int8 takes other than a byte a number");
   expect(Weight(w, Quantization::Nf4).packed_bytes() == 20 * 32 + 20 * 4, "nf4 takes other than 4.5 bits a number");
   Weight in_place(w, Weight::Use::InPlace);
-  in_place.pack();
+  expect(!in_place.pack(), "a weight that is used in place was packed");
   expect(in_place.packed_bytes() == 0, "a weight that is used in place was copied");
 }
 
