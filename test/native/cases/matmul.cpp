@@ -94,7 +94,7 @@ void check_products(Tensors& t) {
 // A product of depth R beside that of the weight, plain or quantized, in both directions; rows alone have the same
 // bits.
 void check_low_rank(Tensors& t) {
-  const Sizes sizes[] = {{1, 9, 1}, {13, 33, 257}, {241, 40, 65}, {30, 96, 320}};
+  const Sizes sizes[] = {{1, 9, 11}, {13, 33, 257}, {241, 40, 65}, {30, 96, 320}};
   for (const auto& [M, N, K] : sizes)
     for (const Types& types : kTypes)
       for (const Quantization kind : {Quantization::None, Quantization::Int8, Quantization::Nf4}) {
