@@ -88,7 +88,6 @@ Tensor Encoder::encode(Context context, const Batch& batch, Tensor features, Sav
   if (last_hidden) {  // of every token, which the embedding does not need
     layers_.blocks.back().forward(context, s.text_inputs, h, nullptr);
     add_level(size_t(config.layers) - 1, h);
-    context.observe("layer." + std::to_string(config.layers), h);
     rmsnorm_forward(last_hidden, arena.allocate(DType::F32, {t}), h, norm_->value, config.rms_norm_eps);
   }
   if (!saved) arena.rewind(mark);

@@ -68,7 +68,6 @@ describe('bench', () => {
     [['attention', '--case', 'B'], 2, 'key=value'],
     [['matmul', '--case', 'product=dz'], 2, 'one of forward, dx, dw'],
     [['rope'], 2, 'one of loss, attention'],
-    [['loss', '--dtype', 'bf16'], 2, 'computed in f32'],
     [['embed', '--case', 'model=/nowhere'], 4, '/nowhere'],
     [['images', '--case', 'path=/nowhere'], 4, 'holds no pictures']
   ])('refuses %j', async (argv, code, message) => {

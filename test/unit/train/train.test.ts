@@ -86,6 +86,7 @@ describe('train', () => {
       'metrics.jsonl'
     ])
     expect((await readdir(join(folder, 'run', 'final'))).sort()).toEqual([
+      'README.md',
       'adapter_config.json',
       'adapter_model.safetensors',
       'vlm2vec.json'
