@@ -17,7 +17,8 @@ const LAYERS = [
   ['commands'],
   ['bench'],
   ['index'],
-  ['train', 'evaluate', 'search', 'serve'],
+  ['train', 'search', 'serve'],
+  ['evaluate'],
   ['model'],
   ['preprocess'],
   ['data']

@@ -6,12 +6,15 @@ export const command = defineCommand({
   options: trainOptions,
   aliases: { device: 'model.device' },
   examples: ['train --config train.yaml', 'train --config train.yaml --train.batch-size 64 --output.dir runs/b64'],
-  run: async ({ model, tune, data, train: run, prompt, output, threads, json }, { print, log, signal }) => {
+  run: async ({ model, tune, data, train: run, prompt, evaluate, output, threads, json }, { print, log, signal }) => {
     const { train } = await import('../train/train.js')
     let first = 0
     let total = 0
     let progress = log.progress('Training', 'steps')
-    for await (const event of train({ model, tune, data, train: run, prompt, output }, { signal, threads, log })) {
+    for await (const event of train(
+      { model, tune, data, train: run, prompt, evaluate, output },
+      { signal, threads, log }
+    )) {
       if (json) await print(JSON.stringify(event))
       switch (event.type) {
         case 'start':
@@ -26,6 +29,10 @@ export const command = defineCommand({
           break
         case 'checkpoint':
           log.info(`Wrote ${event.directory}.`)
+          break
+        case 'evaluation':
+          for (const score of event.scores)
+            log.info(`Step ${event.step}: ${score.name} ${score.metric} ${(100 * score[score.metric]).toFixed(1)}.`)
           break
         case 'done':
           progress.end()

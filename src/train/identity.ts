@@ -1,12 +1,12 @@
 /**
- * What makes two configurations the same run: everything but `output`, the length of the run and paths, so that a run may
+ * What makes two configurations the same run: everything but `output`, `evaluate`, the length of the run and paths, so that a run may
  * be moved and made longer, but not changed under its checkpoints.
  */
 import { createHash } from 'node:crypto'
 import type { TrainOptions } from './options.js'
 
 const LEFT_OUT = [
-  /^output\./,
+  /^(output|evaluate)\./,
   /^train\.(max_steps|epochs)$/,
   /^model\.(path|adapter)$/,
   /^data\[\d+\]\.(path|image_root)$/

@@ -19,6 +19,7 @@ import {
   type Given,
   type Values
 } from '../options.js'
+import { taskOptions } from '../evaluate/task.js'
 import { preparationOptions, promptStyle } from '../prompt-options.js'
 
 const fraction = number(0, 1)
@@ -140,6 +141,10 @@ export const trainOptions = {
     style: promptStyle,
     ...preparationOptions
   },
+  evaluate: {
+    tasks: option(tables(taskOptions), [], 'tasks that every checkpoint is scored on, as in a file of `evaluate`'),
+    limit: option(integer(0), 0, 'rank only the first N rows of each task; 0: all')
+  },
   output: {
     dir: required(path, 'run directory'),
     save_every: option(integer(0), 500, 'steps between checkpoints; 0: only the last'),
@@ -169,6 +174,14 @@ export function withAbsolutePaths(options: TrainOptions): TrainOptions {
       path: resolve(source.path),
       image_root: absolute(source.image_root)
     })),
+    evaluate: {
+      ...options.evaluate,
+      tasks: options.evaluate.tasks.map((task) => ({
+        ...task,
+        path: resolve(task.path),
+        image_root: absolute(task.image_root)
+      }))
+    },
     output: { ...options.output, dir: resolve(options.output.dir) }
   }
 }

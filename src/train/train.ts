@@ -5,6 +5,7 @@ import type { NativeTrainer } from '../native.js'
 import { validate } from '../options.js'
 import { batches } from './batches.js'
 import { contrastOf, type PreparedExample } from './contrast.js'
+import { checkTasks, evaluateCheckpoint, type EvaluationEvent } from './evaluations.js'
 import { accumulateGradients } from './grad-cache.js'
 import type { StepMetrics } from './metrics-log.js'
 import { trainOptions, type TrainConfig } from './options.js'
@@ -17,6 +18,7 @@ export type TrainEvent =
   | { type: 'start'; step: number; max_steps: number; resumed_from: string | null; warnings: string[] }
   | ({ type: 'step' } & StepMetrics)
   | { type: 'checkpoint'; step: number; directory: string }
+  | EvaluationEvent
   | { type: 'done'; step: number; directory: string }
 
 export interface TrainRun {
@@ -29,7 +31,8 @@ export interface TrainRun {
 }
 
 /**
- * Trains, and yields what happens: `start`, `step` after each step, `checkpoint`, and `done` with the directory of the model.
+ * Trains, and yields what happens: `start`, `step` after each step, `checkpoint`, `evaluation` of it where the configuration has
+ * tasks, and `done` with the directory of the model.
  * Goes on from the newest checkpoint of the run directory, with the same bits as if it had never stopped.
  */
 export async function* train(
@@ -39,6 +42,7 @@ export async function* train(
   const setup = await prepareRun(validate(trainOptions, config, 'the training configuration'), threads, { log, signal })
   const { options, maxSteps } = setup
   const { batch_size: batchSize, prefetch, seed } = options.train
+  await checkTasks(options)
   const run = await RunDirectory.open(options)
   let trainer: NativeTrainer | undefined
   try {
@@ -54,11 +58,13 @@ export async function* train(
 
     let step = first
     let saved = first
-    const save = async (): Promise<TrainEvent> => {
+    const save = async function* (): AsyncGenerator<TrainEvent, void, undefined> {
       const state = { step, seed, position: step * batchSize, rows: setup.rows.length }
       const { directory } = await run.save(state, (temporary) => saveTrainer(model, setup, temporary))
       saved = step
-      return { type: 'checkpoint', step, directory }
+      yield { type: 'checkpoint', step, directory }
+      if (options.evaluate.tasks.length > 0 && !signal?.aborted)
+        yield await evaluateCheckpoint(options, { step, directory }, { signal, threads, log })
     }
     for await (const rows of batches(setup.rows, setup.prepare, { first, end: maxSteps, batchSize, prefetch })) {
       if (signal?.aborted) break
@@ -66,10 +72,10 @@ export async function* train(
       step++
       await run.record(metrics)
       yield { type: 'step', ...metrics }
-      if (options.output.save_every > 0 && step % options.output.save_every === 0) yield await save()
+      if (options.output.save_every > 0 && step % options.output.save_every === 0) yield* save()
       if (signal?.aborted) break
     }
-    if (step > saved) yield await save()
+    if (step > saved) yield* save()
     if (step < maxSteps) throw stopped(step, saved > 0 ? options.output.dir : undefined)
     yield { type: 'done', step, directory: await run.finish((temporary) => saveModel(model, setup, temporary)) }
   } finally {

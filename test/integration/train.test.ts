@@ -2,7 +2,7 @@
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { Embedder, type Item } from '../../src/index.js'
+import { Embedder, train, type Item, type TrainConfig, type TrainEvent } from '../../src/index.js'
 import { command, norm, readJson, readJsonl, readTensors, temporaryFolder } from './golden.js'
 import { ONE_THREAD, SCENES, spawnCli, writeConfig, writeExample, writeRows } from './tiny.js'
 
@@ -68,6 +68,40 @@ describe('train', () => {
     const embedder = await Embedder.load(join(folder, 'full', 'final'), { device: 'cpu', threads: 1 })
     expect((await embedder.embed([{ text: 'words' }])).dimension).toBe(64)
     await embedder.close()
+  })
+
+  it('scores each checkpoint on the tasks of the configuration, and trains to the same bits', async () => {
+    const rows = SCENES.slice(0, 4).map((name, i) => ({
+      qry_text: `find picture ${i}`,
+      tgt_img_path: [
+        `pictures/${name}`,
+        ...SCENES.slice(0, 4).flatMap((other) => (other === name ? [] : `pictures/${other}`))
+      ]
+    }))
+    writeRows(join(folder, 'task.jsonl'), rows)
+    const tasks = [{ name: 'find', path: join(folder, 'task.jsonl') }]
+    const config = (name: string): TrainConfig => ({
+      ...readJson<TrainConfig>(writeConfig(folder, name)),
+      model: { path: join(folder, 'base'), device: 'cpu' },
+      data: [{ path: join(folder, 'rows.jsonl'), image_root: join(folder, 'pictures') }],
+      output: { dir: join(folder, name), save_every: 3 }
+    })
+    const events: TrainEvent[] = []
+    for await (const _ of train(config('plain'), { threads: 1 }));
+    for await (const event of train({ ...config('scored'), evaluate: { tasks, limit: 3 } }, { threads: 1 }))
+      events.push(event)
+    const missing = { tasks: [{ name: 'x', path: join(folder, 'none.jsonl') }] }
+    await expect(train({ ...config('wrong'), evaluate: missing }).next()).rejects.toThrow(/none\.jsonl/)
+    const scored = events.flatMap((event) => (event.type === 'evaluation' ? [event] : []))
+    const saved = events.flatMap((event) => (event.type === 'checkpoint' ? event.step : []))
+    expect(scored.map(({ step }) => step)).toEqual(saved)
+    expect(scored.length).toBeGreaterThan(1)
+    for (const { scores, directory } of scored) {
+      expect(scores[0]).toMatchObject({ name: 'find', num_pred: 3, num_candidates: expect.any(Number) })
+      expect(readdirSync(directory)).toContain('find_score.json')
+    }
+    const weights = (name: string) => readFileSync(join(folder, name, 'final', 'adapter_model.safetensors'))
+    expect(weights('scored').equals(weights('plain'))).toBe(true)
   })
 
   it('takes the columns of MMEB, and a flag over the file', async () => {
