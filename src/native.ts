@@ -19,8 +19,9 @@ export interface Batch {
   /** (I, 3) patches in time, height and width of each picture or video */
   grids: Int32Array
   /**
-   * (N) what stands at each placeholder: >= 0 a merged patch of the batch, -1, -2, ... a learned separator of the model.
-   * For models with separators (`VisionConfig.separators`), and absent for all others: there features follow each other.
+   * (N) what stands at each placeholder: >= 0 a feature of the batch's pictures, then of known ones (`ChunkPlace.known`);
+   * -1, -2, ... a learned separator of the model. Needed for models with separators (`VisionConfig.separators`), and where a
+   * picture stands at several places or is known; elsewhere features follow each other.
    */
   featureRows?: Int32Array
 }
@@ -125,6 +126,12 @@ export interface ChunkPlace {
   firstPatch: number
   /** tokens of all chunks of the step together: what is kept of the first pass depends on it, never the result */
   stepTokens: number
+  /**
+   * Pictures that several chunks of the step use, by number. `brought`: one a picture of the batch, -1 where no other chunk
+   * uses it; `known`: those that an earlier chunk has brought. The chunk that brings one goes backward after all that know it.
+   */
+  brought?: number[]
+  known?: number[]
 }
 
 export interface UpdateOptions {

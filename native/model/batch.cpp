@@ -31,15 +31,14 @@ void Batch::check(const ModelConfig& config) const {
     require(placeholder || tokens[t] >= 0, code, "token ", t, " = ", tokens[t], " is negative");
     placeholders += placeholder;
   }
-  const int64_t features = feature_count(config.vision), merged = patch_count / config.vision.merged();
+  const int64_t features = feature_count(config.vision), there = own_features(config.vision) + known_features;
   require(placeholders == features, code, "the batch has ", placeholders, " placeholder tokens for ", features,
           " picture features");
   const int64_t separators = config.vision.separators;
-  require((feature_rows != nullptr) == (separators > 0) || patch_count == 0, code, "this model takes ",
-          separators > 0 ? "" : "no ", "featureRows");
+  require(feature_rows || (separators == 0 && known_features == 0) || there == 0, code, "this model takes featureRows");
   for (int64_t n = 0; n < feature_row_count; ++n)
-    require(feature_rows[n] >= -separators && feature_rows[n] < merged, code, "featureRows[", n,
-            "] = ", feature_rows[n], " is outside of ", merged, " features and ", separators, " separators");
+    require(feature_rows[n] >= -separators && feature_rows[n] < there, code, "featureRows[", n, "] = ", feature_rows[n],
+            " is outside of ", there, " features and ", separators, " separators");
   for (int64_t t = 0; t < 3 * token_count; ++t)
     require(positions[t] >= 0, code, "position ", positions[t], " of token ", t % token_count, " is negative");
 }

@@ -14,16 +14,21 @@ struct Batch {
   const float* patches = nullptr;       // (P, PD)
   const int32_t* grids = nullptr;       // (I, 3)
   // (N) or null: what stands at each placeholder, where features and placeholders do not simply follow each other:
-  // >= 0 a merged patch of the batch, -1, -2, ... a learned vector of the model (ops/gather.h)
+  // >= 0 a feature of the batch's pictures, then of known ones, -1, -2, ... a learned vector of the model
+  // (ops/gather.h)
   const int32_t* feature_rows = nullptr;
   int64_t token_count = 0, sequence_count = 0, patch_count = 0, image_count = 0;
   int64_t feature_row_count = 0;
-  int64_t patch_values = 0;  // PD, as the array has it
+  int64_t known_features = 0;  // of pictures that another batch of the step has brought (train/trainer.h)
+  int64_t patch_values = 0;    // PD, as the array has it
 
+  // What the tower makes of the patches: merged ones, or one a picture.
+  int64_t own_features(const VisionConfig& config) const {
+    return config.pooled ? image_count : patch_count / config.merged();
+  }
   // N: features that enter the text model, one a placeholder.
   int64_t feature_count(const VisionConfig& config) const {
-    if (config.pooled) return image_count;
-    return feature_rows ? feature_row_count : patch_count / config.merged();
+    return feature_rows ? feature_row_count : own_features(config);
   }
 
   // E_BATCH unless the arrays fit each other and the model: sequences not empty, as many placeholders as features.

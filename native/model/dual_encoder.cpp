@@ -187,8 +187,10 @@ Tensor DualEncoder::embed(const Context& context, const Batch& batch, Tensor las
       int64_t count = 0;
       for (int32_t t = batch.seq_starts[b]; t < batch.seq_starts[b + 1]; ++t)
         count += config_.is_placeholder(batch.tokens[t]);
-      for (int64_t n = 0; n < count; ++n)
-        add_scaled(embeddings.slice(b, 1), vectors.slice(picture++, 1), 1 / float(count));
+      for (int64_t n = 0; n < count; ++n, ++picture) {
+        const int64_t row = batch.feature_rows ? batch.feature_rows[picture] : picture;
+        add_scaled(embeddings.slice(b, 1), vectors.slice(row, 1), 1 / float(count));
+      }
     }
   }
   Tensor norm = arena.allocate(DType::F32, {batch.sequence_count});

@@ -16,6 +16,7 @@ Encoder::Encoder(Weights& weights) : config_(weights.config()), vision_(make_vis
     layers_.blocks.emplace_back(weights, text_block(config_.text, prefix, i));
   layers_.apart = 1;
   vision_trains_ = vision_->trains();
+  shape_ = {vision_->levels(), vision_->separators(), config_.vision.merged(), config_.text.hidden_size};
 }
 
 void Encoder::invalidate() {
@@ -31,7 +32,7 @@ size_t Encoder::packed_bytes() {
 Tensor Encoder::encode_images(Context context, const Batch& batch, Saved* saved, size_t memory) const {
   if (batch.patch_count == 0) return {};
   Arena& arena = context.scratch;
-  Tensor features = arena.allocate(DType::F32, {feature_rows(batch), config_.text.hidden_size});
+  Tensor features = arena.allocate(DType::F32, {own_rows(batch), config_.text.hidden_size});
   // without `saved` everything but the features is given back
   const Arena::Mark mark = arena.mark();
   auto kept = vision_->forward(context, features, batch, saved, memory);
@@ -118,7 +119,7 @@ void Encoder::add_last_level(Arena& arena, const Batch& batch, Tensor features, 
 }
 
 void Encoder::backward(Context context, Tensor patch_ids, const Batch& batch, Tensor dembeddings, Saved& s,
-                       bool with_vision) const {
+                       const Sharing& sharing) const {
   Arena& arena = context.scratch;
   ArenaScope scope(arena);
   const int64_t t = batch.token_count, b = batch.sequence_count, c = config_.text.hidden_size;
@@ -130,7 +131,7 @@ void Encoder::backward(Context context, Tensor patch_ids, const Batch& batch, Te
   s.text_inputs.starts = view(context.device, batch.seq_starts, DType::I32, {b + 1});  // this call's memory
   Tensor dfeatures;
   const int64_t n = s.rows ? s.rows.rows() : 0, levels = vision_->levels();
-  if (n > 0 && with_vision) dfeatures = arena.allocate_zero(DType::F32, {levels * n, c});
+  if (n > 0 && vision_trains_) dfeatures = arena.allocate_zero(DType::F32, {levels * n, c});
   if (dfeatures && s.ending_features) {
     Tensor taken = arena.allocate(DType::F32, {s.ending_features.rows(), c});
     gather_rows_forward(taken, dpooled, {}, s.ending_sequences);
@@ -145,7 +146,9 @@ void Encoder::backward(Context context, Tensor patch_ids, const Batch& batch, Te
   if (embed_tokens_->trained())
     embedding_backward(embed_tokens_->gradient, view(context.device, batch.tokens, DType::I32, {t}), dh);
   context.row_ids = patch_ids;
-  if (dfeatures) vision_->backward(context, dfeatures, batch, *s.vision);
+  if (!dfeatures) return;
+  const Tensor down = place_backward(context, shape_, batch, dfeatures, sharing);
+  if (batch.patch_count > 0) vision_->backward(context, down, batch, *s.vision);
 }
 
 size_t Encoder::vision_share(const Batch& batch, DType compute, size_t memory) const {

@@ -2,6 +2,7 @@
 //   embedding_b = l2_normalise(rmsnorm(h at the last token of b))
 #pragma once
 #include "model/engine.h"
+#include "model/placement.h"
 #include "model/text.h"
 #include "model/vision.h"
 
@@ -26,23 +27,26 @@ class Encoder : public Engine {
   int64_t dimension() const override { return config_.text.hidden_size; }
   int64_t hidden_size() const override { return config_.text.hidden_size; }
   Tensor embed(const Context& context, const Batch& batch, Tensor last_hidden) const override {
-    return encode(context, batch, encode_images(context, batch, nullptr, 0), nullptr, 0, last_hidden);
+    const Tensor own = encode_images(context, batch, nullptr, 0);
+    return encode(context, batch, place_features(context, shape_, batch, own, {}), nullptr, 0, last_hidden);
   }
 
-  // Image features (levels N, C) f32, allocated in the pass's scratch memory; absent where the batch has no pictures.
+  // Features of the batch's own pictures (levels M + S, C) f32, allocated in the pass's scratch memory; absent where it
+  // has none.
   Tensor encode_images(Context context, const Batch& batch, Saved* saved, size_t memory) const;
-  // Embeddings (B, C) f32, allocated in the scratch memory. last_hidden (T, C) f32, the final norm of every token, or
-  // absent.
+  // Embeddings (B, C) f32, allocated in the scratch memory. features (levels N, C) f32 as they are placed, or absent.
+  // last_hidden (T, C) f32, the final norm of every token, or absent.
   Tensor encode(Context context, const Batch& batch, Tensor features, Saved* saved, size_t memory,
                 Tensor last_hidden) const;
-  // Adds gradients to the trained parameters. with_vision: `saved` holds the vision tower's pass too, and its rows have
-  // the ids patch_ids (dropout).
+  // Adds gradients to the trained parameters. Where the tower trains, `saved` holds its pass over the batch's own
+  // pictures too, whose rows have the ids patch_ids (dropout).
   void backward(Context context, Tensor patch_ids, const Batch& batch, Tensor dembeddings, Saved& saved,
-                bool with_vision) const;
+                const Sharing& sharing) const;
 
   bool vision_trains() const { return vision_trains_; }
-  // Rows of the features of a batch.
-  int64_t feature_rows(const Batch& batch) const { return vision_->levels() * batch.feature_count(config_.vision); }
+  const FeatureShape& feature_shape() const { return shape_; }
+  // Rows of what `encode_images` gives.
+  int64_t own_rows(const Batch& batch) const { return shape_.rows(batch.own_features(config_.vision)); }
   void invalidate();  // after an optimizer step
   size_t packed_bytes() override;
   size_t layer_bytes(int64_t tokens, DType compute) const { return layers_.blocks[0].saved_bytes(tokens, compute); }
@@ -59,6 +63,7 @@ class Encoder : public Engine {
 
   ModelConfig config_;
   std::unique_ptr<VisionTower> vision_;
+  FeatureShape shape_;
   Parameter *embed_tokens_, *norm_;
   Stack<Block> layers_;
   bool vision_trains_;

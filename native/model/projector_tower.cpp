@@ -1,10 +1,7 @@
 #include "model/projector_tower.h"
 
-#include <cstring>
-
 #include "model/clip_vision.h"
 #include "ops/cast.h"
-#include "ops/gather.h"
 
 namespace vlm2vec {
 
@@ -23,6 +20,7 @@ class ProjectorTower : public VisionTower {
     for (const std::string& name : spec.separators) separators_.push_back(&weights.at(name));
   }
 
+  int64_t separators() const override { return int64_t(separators_.size()); }
   std::unique_ptr<VisionTower::Saved> forward(const Context& context, Tensor features, const Batch& batch, bool keep,
                                               size_t memory) const override;
   void backward(const Context& context, Tensor dfeatures, const Batch& batch, VisionTower::Saved& saved) const override;
@@ -43,7 +41,7 @@ class ProjectorTower : public VisionTower {
     Mlp::Saved projector;
   };
   int64_t merged_width() const { return config_.embed_dim * config_.merged(); }
-  Tensor separators(const Context& context, int64_t width) const;
+  void read_separators(Tensor rows) const;
   void separators_backward(Tensor dseparators) const;
   Context feature_context(const Context& context, const Batch& batch) const;
 
@@ -54,12 +52,10 @@ class ProjectorTower : public VisionTower {
   std::vector<Parameter*> separators_;
 };
 
-// The learned vectors (S, width), a row each.
-Tensor ProjectorTower::separators(const Context& context, int64_t width) const {
-  Tensor rows = context.scratch.allocate(DType::F32, {int64_t(separators_.size()), width});
+// The learned vectors to rows (S, width).
+void ProjectorTower::read_separators(Tensor rows) const {
   for (size_t i = 0; i < separators_.size(); ++i)
-    copy(rows.slice(int64_t(i), 1), separators_[i]->value.reshape({1, width}));
-  return rows;
+    copy(rows.slice(int64_t(i), 1), separators_[i]->value.reshape({1, rows.shape[1]}));
 }
 
 void ProjectorTower::separators_backward(Tensor dseparators) const {
@@ -72,15 +68,12 @@ void ProjectorTower::separators_backward(Tensor dseparators) const {
 Context ProjectorTower::feature_context(const Context& context, const Batch& batch) const {
   Context result = context;
   if (context.dropout <= 0) return result;
-  const int32_t merged = int32_t(config_.merged()), *ids = context.row_ids.as<int32_t>();
-  const int64_t count = spec_.separators_projected ? batch.feature_row_count : batch.patch_count / merged;
-  result.row_ids = context.scratch.allocate(DType::I32, {count});
-  int32_t last = ids[0] / merged;
-  for (int64_t n = 0; n < count; ++n) {
-    const int64_t row = spec_.separators_projected ? batch.feature_rows[n] : n;
-    if (row >= 0) last = ids[row * merged] / merged;
-    result.row_ids.as<int32_t>()[n] = row >= 0 ? last : kSeparatorIds + last;
-  }
+  const int64_t merged = config_.merged(), m = batch.patch_count / merged;
+  const int64_t projected = spec_.separators_projected ? separators() : 0;
+  result.row_ids = context.scratch.allocate(DType::I32, {m + projected});
+  int32_t* ids = result.row_ids.as<int32_t>();
+  for (int64_t n = 0; n < m; ++n) ids[n] = context.row_ids.as<int32_t>()[n * merged] / int32_t(merged);
+  for (int64_t i = 0; i < projected; ++i) ids[m + i] = kSeparatorIds + int32_t(i);
   return result;
 }
 
@@ -89,20 +82,18 @@ std::unique_ptr<VisionTower::Saved> ProjectorTower::forward(const Context& conte
   Arena& arena = context.scratch;
   auto kept = std::make_unique<Saved>();
   Saved& s = *kept;
-  const int64_t width = merged_width(), c = features.shape[1];
+  const int64_t width = merged_width(), m = batch.patch_count / config_.merged();
   Tensor h = clip_.forward(context, batch, s.clip, keep, memory);
-  Tensor x = clip_.patches(context, h, s.clip);
-  x = x.reshape({x.size() / width, width});
-  const Tensor rows = view(context.device, batch.feature_rows, DType::I32, {batch.feature_row_count});
+  Tensor x = clip_.patches(context, h, s.clip).reshape({m, width});
   const Context inside = feature_context(context, batch);
   if (spec_.separators_projected) {
-    Tensor placed = arena.allocate(DType::F32, {rows.rows(), width});
-    gather_rows_forward(placed, x, separators(context, width), rows);
-    projector_.forward(inside, features, narrowed(context, placed), false, s.projector, keep);
+    Tensor all = arena.allocate(DType::F32, {m + separators(), width});
+    copy(all.slice(0, m), x);
+    read_separators(all.slice(m, separators()));
+    projector_.forward(inside, features, narrowed(context, all), false, s.projector, keep);
   } else {
-    Tensor projected = arena.allocate(DType::F32, {x.rows(), c});
-    projector_.forward(inside, projected, narrowed(context, x), false, s.projector, keep);
-    gather_rows_forward(features, projected, separators(context, c), rows);
+    projector_.forward(inside, features.slice(0, m), narrowed(context, x), false, s.projector, keep);
+    read_separators(features.slice(m, separators()));
   }
   return keep ? std::move(kept) : nullptr;
 }
@@ -112,24 +103,14 @@ void ProjectorTower::backward(const Context& context, Tensor dfeatures, const Ba
   Saved& s = static_cast<Saved&>(saved);
   Arena& arena = context.scratch;
   ArenaScope scope(arena);
-  const int64_t width = merged_width(), e = config_.embed_dim, c = dfeatures.shape[1], p = batch.patch_count;
-  const Tensor rows = view(context.device, batch.feature_rows, DType::I32, {batch.feature_row_count});
-  const int64_t separator_width = spec_.separators_projected ? width : c;
-  Tensor dseparators = arena.allocate_zero(DType::F32, {int64_t(separators_.size()), separator_width});
+  const int64_t width = merged_width(), e = config_.embed_dim, p = batch.patch_count, m = p / config_.merged();
   const Context inside = feature_context(context, batch);
-  Tensor dx = arena.allocate_zero(DType::F32, {p / config_.merged(), width});
-  if (spec_.separators_projected) {
-    Tensor dplaced = arena.allocate(DType::F32, {rows.rows(), width});
-    projector_.backward(inside, dplaced, narrowed(context, dfeatures), s.projector);
-    gather_rows_backward(dx, dseparators, dplaced, rows);
-  } else {
-    Tensor dprojected = arena.allocate_zero(DType::F32, {p / config_.merged(), c});
-    gather_rows_backward(dprojected, dseparators, dfeatures, rows);
-    projector_.backward(inside, dx, narrowed(context, dprojected), s.projector);
-  }
-  separators_backward(dseparators);
+  const int64_t projected = spec_.separators_projected ? separators() : 0;
+  Tensor dx = arena.allocate(DType::F32, {m + projected, width});
+  projector_.backward(inside, dx, narrowed(context, dfeatures.slice(0, m + projected)), s.projector);
+  separators_backward((projected > 0 ? dx : dfeatures).slice(m, separators()));
   Tensor dh = arena.allocate_zero(DType::F32, {clip_.rows(batch), e});
-  clip_.patches_backward(context, dh, dx.reshape({p, e}), s.clip);
+  clip_.patches_backward(context, dh, dx.slice(0, m).reshape({p, e}), s.clip);
   clip_.backward(context, dh, s.clip);
 }
 

@@ -2,8 +2,8 @@
 // them (models: LlavaNextModel; Phi-3.5-V's Phi3ImageEmbedding).
 //   x = hidden states of block `feature_blocks`, class tokens left out, merge x merge neighbours joined: (P / merged,
 //       merged E)
-//   LLaVA: features[n] = projector(x)[rows[n]], or a separator where rows[n] < 0
-//   Phi:   features[n] = projector(x[rows[n]], or a separator)
+//   LLaVA: features = [projector(x); separators]
+//   Phi:   features = projector([x; separators])
 #pragma once
 #include "model/vision.h"
 

@@ -1,5 +1,5 @@
-// A vision tower: the pictures of a batch -> features (N, C) that stand at the placeholder tokens. One class or spec a
-// kind, in its own files; `make_vision_tower` is the only place that asks for the kind.
+// A vision tower: the pictures of a batch -> features (M, C), which are then placed (model/placement.h). One class or
+// spec a kind, in its own files; `make_vision_tower` is the only place that asks for the kind.
 #pragma once
 #include <functional>
 #include <memory>
@@ -19,8 +19,10 @@ class VisionTower {
   virtual ~VisionTower() = default;
   // 1, and one more for each text layer that is given features of its own (DeepStack).
   virtual int64_t levels() const { return 1; }
-  // features (levels N, C) f32, level by level. keep: returns what backward needs, with as many activations as fit into
-  // `memory` bytes (0: no limit); otherwise null.
+  // S: learned vectors that stand between features.
+  virtual int64_t separators() const { return 0; }
+  // features (levels M + S, C) f32: of the merged patches, level by level, then the separators. keep: returns what
+  // backward needs, with as many activations as fit into `memory` bytes (0: no limit); otherwise null.
   virtual std::unique_ptr<Saved> forward(const Context& context, Tensor features, const Batch& batch, bool keep,
                                          size_t memory) const = 0;
   virtual void backward(const Context& context, Tensor dfeatures, const Batch& batch, Saved& saved) const = 0;

@@ -35,8 +35,13 @@ Napi::Value undefined(Napi::Env env) { return env.Undefined(); }
 
 ChunkPlace place_argument(Napi::Value value) {
   const auto json = to_json(value);
-  return {field<int64_t>(json, "step"), field<int64_t>(json, "chunk"), field<int64_t>(json, "firstToken"),
-          field<int64_t>(json, "firstPatch"), field<int64_t>(json, "stepTokens")};
+  return {field<int64_t>(json, "step"),
+          field<int64_t>(json, "chunk"),
+          field<int64_t>(json, "firstToken"),
+          field<int64_t>(json, "firstPatch"),
+          field<int64_t>(json, "stepTokens"),
+          json.value("brought", std::vector<int64_t>()),
+          json.value("known", std::vector<int64_t>())};
 }
 
 Napi::Value embed(const Handle& handle, const Napi::CallbackInfo& info) {

@@ -76,6 +76,7 @@ void Trainer::forget(int64_t step) {
   step_ = step;
   chunk_features_.clear();
   chunk_saved_.clear();
+  shared_.clear();
   features_.reset();
   kept_.reset();
   kept_layers_ = 0;
@@ -104,22 +105,55 @@ bool Trainer::keeps_inputs(const Batch& batch, const ChunkPlace& place, size_t* 
   return true;
 }
 
-void Trainer::embed(const Batch& batch, const ChunkPlace& place, float* embeddings,
-                    const std::atomic<bool>* cancelled) {
+Sharing Trainer::share(Batch& batch, const ChunkPlace& place, bool first) {
+  const FeatureShape& shape = encoder_->feature_shape();
+  Sharing sharing;
+  const auto find = [&](int64_t number) {
+    const auto found = shared_.find(number);
+    require(found != shared_.end(), "E_BATCH", "chunk ", place.chunk, " of step ", place.step, ": picture ", number,
+            " has not been brought by a chunk that was embedded");
+    return &found->second;
+  };
+  for (int64_t number : place.known) {
+    sharing.known.push_back(find(number));
+    batch.known_features += shape.features(sharing.known.back()->features);
+  }
   batch.check(weights_.config());
+  require(place.brought.empty() || int64_t(place.brought.size()) == batch.image_count, "E_BATCH", "chunk ", place.chunk,
+          " of step ", place.step, " has ", batch.image_count, " pictures, but numbers for ", place.brought.size());
+  for (size_t i = 0; i < place.brought.size(); ++i) {
+    const int64_t number = place.brought[i];
+    if (first && number >= 0) {
+      const int32_t* grid = batch.grids + 3 * i;
+      const int64_t rows = shape.rows(int64_t(grid[0]) * grid[1] * grid[2] / shape.merged);
+      SharedPicture& picture = shared_[number];
+      picture.features = features_.allocate(DType::F32, {rows, shape.width});
+      if (encoder_->vision_trains()) picture.gradient = features_.allocate_zero(DType::F32, {rows, shape.width});
+    }
+    sharing.brought.push_back(number < 0 ? nullptr : find(number));
+  }
+  return sharing;
+}
+
+void Trainer::embed(Batch batch, const ChunkPlace& place, float* embeddings, const std::atomic<bool>* cancelled) {
   scratch_.reset();
   forget(place.step);
+  const Sharing sharing = share(batch, place, true);
   largest_chunk_ = std::max(largest_chunk_, batch.token_count);
-  Tensor features = encoder_->encode_images(context(batch, place, cancelled, true), batch, nullptr, 0);
-  if (features && !encoder_->vision_trains()) {
-    Tensor kept = features_.allocate(DType::F32, {features.rows(), features.shape[1]});
-    copy(kept, features);
+  size_t spare = 0;
+  const bool keeps = keeps_inputs(batch, place, &spare);
+  const Context vision_context = context(batch, place, cancelled, true);
+  const Tensor own = encoder_->encode_images(vision_context, batch, nullptr, 0);
+  if (own) keep_features(encoder_->feature_shape(), batch, own, sharing);
+  if (own && !encoder_->vision_trains() && !keeps) {
+    Tensor kept = features_.allocate(DType::F32, {own.rows(), own.shape[1]});
+    copy(kept, own);
     chunk_features_[place.chunk] = kept;
   }
+  const Tensor features = place_features(vision_context, encoder_->feature_shape(), batch, own, sharing);
   Context text_context = context(batch, place, cancelled, false);
-  size_t spare = 0;
   Tensor result;
-  if (keeps_inputs(batch, place, &spare)) {
+  if (keeps) {
     const size_t whole = kept_layers_ < spare ? spare - kept_layers_ : 0;
     Context keeping = text_context.in(kept_);
     Encoder::Saved& saved = chunk_saved_[place.chunk];
@@ -131,41 +165,42 @@ void Trainer::embed(const Batch& batch, const ChunkPlace& place, float* embeddin
   weights_.device().to_host(embeddings, result.data, result.bytes());
 }
 
-void Trainer::backward(const Batch& batch, const ChunkPlace& place, const float* dembeddings,
+void Trainer::backward(Batch batch, const ChunkPlace& place, const float* dembeddings,
                        const std::atomic<bool>* cancelled) {
-  batch.check(weights_.config());
   scratch_.reset();
   forget(place.step);
+  const Sharing sharing = share(batch, place, false);
   const size_t limit = options_.activation_memory;
   const bool with_vision = encoder_->vision_trains() && batch.patch_count > 0;
   const size_t vision_share = with_vision ? encoder_->vision_share(batch, options_.compute, limit) : 0;
 
   const auto kept = chunk_saved_.find(place.chunk);
   const bool is_kept = kept != chunk_saved_.end();
-  Encoder::Saved own;
-  Encoder::Saved& saved = is_kept ? kept->second : own;
+  Encoder::Saved here;
+  Encoder::Saved& saved = is_kept ? kept->second : here;
   const auto same_chunk = [&](bool same) {
     require(same, "E_BATCH", "chunk ", place.chunk, " of step ", place.step, " is not the one that was embedded");
   };
   const Context vision_context = context(batch, place, cancelled, true);
-  Tensor features;
+  Tensor own;
   const auto found = chunk_features_.find(place.chunk);
   if (found != chunk_features_.end()) {
-    features = found->second;
-    same_chunk(features.rows() == encoder_->feature_rows(batch));
+    own = found->second;
+    same_chunk(own.rows() == encoder_->own_rows(batch));
   } else if (!is_kept || with_vision) {
-    features = encoder_->encode_images(vision_context, batch, with_vision ? &saved : nullptr, vision_share);
+    own = encoder_->encode_images(vision_context, batch, with_vision ? &saved : nullptr, vision_share);
   }
   Context text_context = context(batch, place, cancelled, false);
   if (is_kept) {
     same_chunk(saved.last_input.rows() == batch.token_count && saved.pooled.rows() == batch.sequence_count);
   } else {
+    const Tensor features = place_features(vision_context, encoder_->feature_shape(), batch, own, sharing);
     encoder_->encode(text_context, batch, features, &saved, limit == 0 ? 0 : text_limit(batch), {});
   }
   Tensor d = scratch_.allocate(DType::F32, {batch.sequence_count, dimension()});
   weights_.device().to_device(d.data, dembeddings, d.bytes());
   // text and vision differ in their row ids only
-  encoder_->backward(text_context, vision_context.row_ids, batch, d, saved, with_vision);
+  encoder_->backward(text_context, vision_context.row_ids, batch, d, saved, sharing);
 }
 
 double Trainer::update(const UpdateOptions& options) {

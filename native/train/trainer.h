@@ -27,6 +27,10 @@ struct TrainerOptions {
 struct ChunkPlace {
   int64_t step = 0, chunk = 0, first_token = 0, first_patch = 0;
   int64_t step_tokens = 0;  // of all chunks together; 0: not known
+  // Pictures that several chunks of the step use have numbers. Of those that this chunk brings, one a picture (-1: no
+  // other chunk uses it; empty: none is shared); and of those that an earlier chunk has brought. Whoever brings a
+  // picture goes backward after all who know it.
+  std::vector<int64_t> brought{}, known{};
 };
 
 struct UpdateOptions {
@@ -44,11 +48,10 @@ class Trainer {
 
   int64_t dimension() const { return encoder_->dimension(); }
   // embeddings (B, C), host memory. Features of a frozen vision tower are kept for `backward` of the same step and
-  // chunk.
-  void embed(const Batch& batch, const ChunkPlace& place, float* embeddings, const std::atomic<bool>* cancelled);
+  // chunk, where it will read them.
+  void embed(Batch batch, const ChunkPlace& place, float* embeddings, const std::atomic<bool>* cancelled);
   // dembeddings (B, C), host memory. Adds to the gradients.
-  void backward(const Batch& batch, const ChunkPlace& place, const float* dembeddings,
-                const std::atomic<bool>* cancelled);
+  void backward(Batch batch, const ChunkPlace& place, const float* dembeddings, const std::atomic<bool>* cancelled);
   // Returns the norm of all gradients before clipping. E_NUMERIC if it is not finite; then nothing has changed.
   double update(const UpdateOptions& options);
 
@@ -67,6 +70,8 @@ class Trainer {
     Tensor m, v;
   };
   Context context(const Batch& batch, const ChunkPlace& place, const std::atomic<bool>* cancelled, bool vision);
+  // The pictures that the chunk shares with others; checks the batch. `first`: it makes those that it brings.
+  Sharing share(Batch& batch, const ChunkPlace& place, bool first);
   Tensor row_ids(int64_t first, int64_t count);
   void forget(int64_t step);
   // Bytes of kept activations that the text model may take for a chunk like this.
@@ -80,8 +85,9 @@ class Trainer {
   std::unique_ptr<Encoder> encoder_;
   Arena optimizer_, scratch_, features_, kept_;
   std::vector<Moments> moments_;
-  // Of the step that is under way, by chunk: features of a frozen vision tower, and what the first pass has kept.
+  // Of the step that is under way, by chunk: own features of a frozen vision tower, and what the first pass has kept.
   std::map<int64_t, Tensor> chunk_features_;
+  std::map<int64_t, SharedPicture> shared_;  // by number
   std::map<int64_t, Encoder::Saved> chunk_saved_;
   int64_t step_ = -1;
   int64_t largest_chunk_ = 0;  // tokens, of all steps

@@ -35,7 +35,7 @@ export async function writeInputs({ folder, config: source, items, lengths, imag
   const index = list.map(({ tokens, positions, visuals }) => ({
     tokens: put(tokens),
     positions: put(positions),
-    visuals: visuals.map(({ grid, patches }) => ({ grid, patches: put(patches) }))
+    visuals: visuals.map(({ patches, ...visual }) => ({ ...visual, patches: put(patches) }))
   }))
   writeFileSync(join(folder, 'items.json'), JSON.stringify(index))
   writeFileSync(join(folder, 'items.bin'), Buffer.concat(parts))
@@ -49,7 +49,7 @@ export function readInputs(folder) {
     prompt: '',
     tokens: array(Int32Array, tokens),
     positions: array(Int32Array, positions),
-    visuals: visuals.map(({ grid, patches }) => ({ kind: 'image', grid, patches: array(Float32Array, patches) })),
+    visuals: visuals.map((visual) => ({ ...visual, patches: array(Float32Array, visual.patches) })),
     contentKey: String(i),
     inputKey: String(i)
   }))

@@ -61,7 +61,7 @@ async function train(settings) {
   const options = {
     chunkSize: Number(settings.chunk),
     temperature: 0.02,
-    shareEqual: true,
+    shareEqual: 'items',
     device: 'cpu',
     threads: base.threads
   }

@@ -1,6 +1,7 @@
 /** Inputs of random content: what is timed does not depend on what a picture shows. */
 import type { ModelConfig } from '../model/config.js'
 import type { PreparedItem } from '../preprocess/prepared.js'
+import { featureCount } from '../preprocess/pictures.js'
 import { inputRules, type VisualRun } from '../preprocess/rules.js'
 
 /** Uniform numbers with variance 1 (xorshift32): not zeros, which some machines compute with faster. */
@@ -55,7 +56,18 @@ export function randomItem(config: ModelConfig, { length, side, seed }: RandomIt
     prompt: '',
     tokens,
     positions: inputRules(config).positions(tokens, runs, 'mrope'),
-    visuals: side > 0 ? [{ kind: 'image', grid, patches: randomFloats(values, seed) }] : [],
+    visuals:
+      side > 0
+        ? [
+            {
+              kind: 'image',
+              key: `random ${seed}`,
+              grid,
+              patches: randomFloats(values, seed),
+              features: featureCount(grid, config.vision)
+            }
+          ]
+        : [],
     contentKey: `random ${seed}`,
     inputKey: `random ${seed}`
   }

@@ -105,7 +105,7 @@ export const train = defineKind({
       done: { count, unit: 'pairs' },
       run: (times) =>
         timed(times, async () => {
-          const options = { chunkSize: chunk, temperature: 0.02, dtype, shareEqual: true, ...device }
+          const options = { chunkSize: chunk, temperature: 0.02, dtype, shareEqual: 'items' as const, ...device }
           await accumulateGradients(trainer, contrastOf(pairs, 'mask'), ++step, options)
           await trainer.update({ learningRate: 1e-5, weightDecay: 0, maxGradNorm: 1 })
         }),

@@ -1,10 +1,11 @@
 /** Prepared items to a packed batch: no padding, so no mask and no wasted work. */
 import type { Batch } from '../native.js'
-import type { PreparedItem, PreparedVisual } from './prepared.js'
+import { picturesOf, VisualNumbers, type BatchPictures } from './pictures.js'
+import type { PreparedItem } from './prepared.js'
 
-/** B items to T tokens, P patches and I pictures or videos, in the order given. */
-export function packBatch(items: readonly PreparedItem[]): Batch {
-  const visuals = items.flatMap((item) => item.visuals)
+/** B items to T tokens, P patches and I pictures or videos, in the order given; equal pictures once. */
+export function packBatch(items: readonly PreparedItem[], pictures: BatchPictures = equalOnce(items)): Batch {
+  const visuals = [...pictures.own.values()]
   const tokenCount = items.reduce((sum, item) => sum + item.tokens.length, 0)
   const tokens = new Int32Array(tokenCount)
   const seqStarts = new Int32Array(items.length + 1)
@@ -26,18 +27,33 @@ export function packBatch(items: readonly PreparedItem[]): Batch {
     offset += visual.patches.length
     grids.set(visual.grid, 3 * index)
   }
-  const featureRows = joinedRows(visuals)
+  const featureRows = joinedRows(pictures)
   return { tokens, seqStarts, positions, patches, grids, ...(featureRows && { featureRows }) }
 }
 
+function equalOnce(items: readonly PreparedItem[]): BatchPictures {
+  const numbers = new VisualNumbers()
+  return picturesOf(items, (visual) => numbers.of(visual))
+}
+
 /** What stands at each placeholder, features counted through the batch; undefined where they simply follow each other. */
-function joinedRows(visuals: readonly PreparedVisual[]): Int32Array | undefined {
-  if (!visuals.some(({ features }) => features)) return undefined
-  const rows: number[] = []
-  let first = 0
-  for (const { features } of visuals) {
-    for (const row of features!.rows) rows.push(row < 0 ? row : first + row)
-    first += features!.count
+function joinedRows({ own, known, uses }: BatchPictures): Int32Array | undefined {
+  const order = [...own, ...known]
+  const simple =
+    uses.length === own.size && order.every(([number, { featureRows }], i) => uses[i] === number && !featureRows)
+  if (simple) return undefined
+  const starts = new Map<number, number>()
+  let start = 0
+  for (const [number, { features }] of order) {
+    starts.set(number, start)
+    start += features
   }
-  return Int32Array.from(rows)
+  const visuals = new Map(order)
+  return Int32Array.from(
+    uses.flatMap((number) => {
+      const { features, featureRows = Array(features).keys() } = visuals.get(number)!
+      const first = starts.get(number)!
+      return Array.from(featureRows, (row) => (row < 0 ? row : first + row))
+    })
+  )
 }

@@ -66,6 +66,19 @@ function fileUrlPath(url: string, where: string): string {
   }
 }
 
+/** Width and height by the header; null where decoding would refuse it. */
+export async function measurePicture(
+  bytes: Uint8Array,
+  pixelLimit = DEFAULT_PIXEL_LIMIT
+): Promise<{ width: number; height: number } | null> {
+  try {
+    const { width, height } = await sharp(bytes, { limitInputPixels: false }).metadata()
+    return width * height > pixelLimit ? null : { width, height }
+  } catch {
+    return null
+  }
+}
+
 /** E_IMAGE, naming `name`: not a picture, truncated or damaged, or larger than the limit. */
 export async function decodePicture(
   bytes: Uint8Array,

@@ -18,12 +18,16 @@ export interface PreparedItem {
 
 export interface PreparedVisual {
   kind: 'image' | 'video'
+  /** of what the patches were made from: visuals of the same patches have the same key */
+  key: string
   /** patches in time, height and width */
   grid: [number, number, number]
   /** (grid[0] * grid[1] * grid[2], PD) */
   patches: Float32Array
+  /** features that the tower makes of it; one stands at each of its tokens */
+  features: number
   /** of models with separators: what stands at each of its tokens (Batch.featureRows), counted from its own first feature */
-  features?: { rows: Int32Array; count: number }
+  featureRows?: Int32Array
   /** height and width, of tiled pictures, as the model's own processor reports them */
   imageSize?: [number, number]
   /** pixels after resizing: frames of (height, width, 3) bytes; only where asked for */

@@ -6,8 +6,10 @@ import type { ModelConfig, VisionConfig } from '../model/config.js'
 import { augment, type Augmentation } from './augment.js'
 import { inFirstSize } from './first-size.js'
 import { fitPicture, type Placed } from './fit.js'
-import { decodePicture, readPicture, type RgbImage } from './image.js'
+import { decodePicture, measurePicture, readPicture, type RgbImage } from './image.js'
+import { visualKey } from './keys.js'
 import type { PictureCache } from './picture-cache.js'
+import { featureCount, patchCount } from './pictures.js'
 import type { PreparedVisual } from './prepared.js'
 import type { InputRules, PictureSize } from './rules.js'
 import type { ProcessorSettings } from './settings.js'
@@ -16,6 +18,7 @@ import { tilePatches, type TiledPicture } from './tiles.js'
 /** A picture or video whose size after resizing is known. */
 export interface SizedVisual extends PictureSize {
   kind: 'image' | 'video'
+  key: string
   frames: RgbImage[]
   fps?: number | undefined
 }
@@ -62,12 +65,31 @@ export interface Sizing {
   pictures: PictureCache
 }
 
+/** Bytes that it takes decoded, and as patches: by its header, before anything is decoded. */
+export async function bytesOf(
+  { kind, encoded }: EncodedVisual,
+  { rules, settings }: Omit<Sizing, 'pictures'>,
+  { inChannels, temporalPatchSize, patchSize }: VisionConfig
+): Promise<number> {
+  const sizes = await Promise.all(encoded.map((bytes) => measurePicture(bytes, settings.pixelLimit)))
+  const [first] = sizes
+  if (!first) return 0
+  const decoded = sizes.reduce((sum, size) => sum + 3 * (size ? size.width * size.height : 0), 0)
+  try {
+    const { grid } = rules.size({ kind, frames: encoded.length, ...first }, settings, '')
+    return decoded + 4 * patchCount(grid) * inChannels * temporalPatchSize * patchSize ** 2
+  } catch {
+    return decoded // its turn for an error comes
+  }
+}
+
 /** Decodes, and decides on the size, which for a video is that of its first frame. E_IMAGE. */
 export async function sizeVisual(
-  { kind, encoded, digests, names, fps }: EncodedVisual,
+  visual: EncodedVisual,
   { rules, settings, pictures }: Sizing,
   place: VisualPlace
 ): Promise<SizedVisual> {
+  const { kind, encoded, digests, names, fps } = visual
   const frames = await Promise.all(
     encoded.map(async (bytes, index) => {
       const name = `${place.where}: ${names[index]}`
@@ -80,7 +102,13 @@ export async function sizeVisual(
   )
   const [{ width, height }] = frames as [RgbImage, ...RgbImage[]]
   const facts = { kind, frames: frames.length, width, height }
-  return { kind, frames, fps, ...rules.size(facts, settings, `${place.where}: ${names[0]}`) }
+  return {
+    kind,
+    key: visualKey(visual, place),
+    frames,
+    fps,
+    ...rules.size(facts, settings, `${place.where}: ${names[0]}`)
+  }
 }
 
 export async function patchesOf(
@@ -90,7 +118,7 @@ export async function patchesOf(
   keepResized: boolean
 ): Promise<PreparedVisual> {
   if (visual.tiled) return tiledPatches(visual, visual.tiled, { vision, settings, keepResized })
-  const { width, height, kind, grid } = visual
+  const { width, height, kind, key, grid } = visual
   const frames = await (visual.placed ? fitted(visual, visual.placed, settings) : ofOneSize(visual, settings.filter))
   const { patches, resized } = await native().prepareImage({
     ...frames,
@@ -106,11 +134,18 @@ export async function patchesOf(
     },
     keepResized
   })
-  return { kind, grid, patches: patches!, ...(resized ? { resized: { width, height, frames: resized } } : {}) }
+  return {
+    kind,
+    key,
+    grid,
+    patches: patches!,
+    features: featureCount(grid, vision),
+    ...(resized ? { resized: { width, height, frames: resized } } : {})
+  }
 }
 
 async function tiledPatches(
-  { kind, grid, width, height, frames, featureRows, imageSize }: SizedVisual,
+  { kind, key, grid, width, height, frames, featureRows, imageSize }: SizedVisual,
   tiled: TiledPicture,
   { vision, settings, keepResized }: { vision: VisionConfig; settings: ProcessorSettings; keepResized: boolean }
 ): Promise<PreparedVisual> {
@@ -119,9 +154,11 @@ async function tiledPatches(
   const { patches, canvas } = await tilePatches(frames[0]!, tiled, layout, keepResized)
   return {
     kind,
+    key,
     grid,
     patches,
-    features: { rows: featureRows!, count: (grid[0] * grid[1] * grid[2]) / mergeSize ** 2 },
+    features: featureCount(grid, vision),
+    featureRows: featureRows!,
     ...(imageSize && { imageSize }),
     ...(canvas ? { resized: { width, height, frames: [canvas] } } : {})
   }

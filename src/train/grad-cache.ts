@@ -6,6 +6,7 @@ import { Vlm2VecError } from '../errors.js'
 import { native, type Batch, type ChunkPlace, type DeviceOptions, type DType, type NativeTrainer } from '../native.js'
 import { packBatch } from '../preprocess/batch.js'
 import { distinctItems, spreadRows, sumRows } from '../preprocess/distinct.js'
+import { patchCount, picturesOf, VisualNumbers, type BatchPictures } from '../preprocess/pictures.js'
 import type { PreparedItem } from '../preprocess/prepared.js'
 import type { Contrast } from './contrast.js'
 
@@ -15,8 +16,8 @@ export interface GradCacheOptions extends DeviceOptions {
   temperature: number
   /** of products of embeddings (native.ts) */
   dtype: DType
-  /** equal items are computed with once: not with dropout, which treats every row differently */
-  shareEqual: boolean
+  /** what is computed with once where it is equal; items include pictures. Dropout treats every row differently */
+  shareEqual: 'items' | 'pictures' | 'none'
 }
 
 /** Adds the gradients of a step's loss up in `trainer`. E_NUMERIC where the loss is not finite; nothing is updated then. */
@@ -27,8 +28,8 @@ export async function accumulateGradients(
   { chunkSize, temperature, dtype, shareEqual, ...device }: GradCacheOptions
 ): Promise<{ loss: number; tokens: number }> {
   const items = [...contrast.queries, ...contrast.targets]
-  const distinct = shareEqual ? distinctItems(items) : { items, places: Int32Array.from(items.keys()) }
-  const chunks = chunksOf(distinct.items, chunkSize, step)
+  const distinct = shareEqual === 'items' ? distinctItems(items) : { items, places: Int32Array.from(items.keys()) }
+  const chunks = chunksOf(distinct.items, { size: chunkSize, step, sharePictures: shareEqual !== 'none' })
 
   // 1. embed every chunk, and keep nothing but the embeddings
   const rows = joined(await inOrder(chunks, ({ batch, place }) => trainer.embed(batch(), place)))
@@ -55,8 +56,9 @@ export async function accumulateGradients(
   if (!Number.isFinite(loss)) throw notFinite(step, loss)
   const dEmbeddings = sumRows(joined([dQueries!, dTargets!]), distinct)
 
-  // 3. embed every chunk again, and push its part of the gradient back
-  await inOrder(chunks, ({ batch, place, first, count }) =>
+  // 3. embed every chunk again, and push its part of the gradient back: in the other order, so that a picture that several
+  // chunks show gets all their gradients before the chunk that brought it takes them into the vision tower
+  await inOrder(chunks.toReversed(), ({ batch, place, first, count }) =>
     trainer.backward(batch(), dEmbeddings.subarray(first * dimension, (first + count) * dimension), place)
   )
   return { loss, tokens: sumOf(items, ({ tokens }) => tokens.length) }
@@ -71,29 +73,54 @@ interface Chunk {
   batch: () => Batch
 }
 
-function chunksOf(items: PreparedItem[], size: number, step: number): Chunk[] {
+function chunksOf(
+  items: PreparedItem[],
+  { size, step, sharePictures }: { size: number; step: number; sharePictures: boolean }
+): Chunk[] {
   const chunks: Chunk[] = []
   const stepTokens = sumOf(items, ({ tokens }) => tokens.length)
+  const pictures = picturesByChunk(items, size, sharePictures)
+  const uses = new Map<number, number>() // chunks that show a picture
+  for (const { own, known } of pictures)
+    for (const number of [...own.keys(), ...known.keys()]) uses.set(number, (uses.get(number) ?? 0) + 1)
   let firstToken = 0
   let firstPatch = 0
-  for (let first = 0; first < items.length; first += size) {
+  for (const [chunk, { own, known, ...rest }] of pictures.entries()) {
+    const first = chunk * size
     const inside = items.slice(first, first + size)
-    const place = { step, chunk: chunks.length, firstToken, firstPatch, stepTokens }
-    const pack = () => packBatch(inside)
+    const brought = [...own.keys()].map((number) => (uses.get(number)! > 1 ? number : -1))
+    const shared = {
+      ...(brought.some((number) => number >= 0) && { brought }),
+      ...(known.size > 0 && { known: [...known.keys()] })
+    }
+    const place = { step, chunk, firstToken, firstPatch, stepTokens, ...shared }
+    const pack = () => packBatch(inside, { own, known, ...rest })
     chunks.push({ first, count: inside.length, place, batch: items.length <= 2 * size ? once(pack) : pack })
     firstToken += sumOf(inside, ({ tokens }) => tokens.length)
-    firstPatch += sumOf(inside, patchesOf)
+    firstPatch += sumOf([...own.values()], ({ grid }) => patchCount(grid))
   }
   return chunks
+}
+
+/** Each picture is the own one of the first chunk that shows it, and known to the others. */
+function picturesByChunk(items: PreparedItem[], size: number, shareEqual: boolean): BatchPictures[] {
+  const numbers = new VisualNumbers(shareEqual)
+  const brought = new Set<number>()
+  return Array.from({ length: Math.ceil(items.length / size) }, (_, chunk) => {
+    const pictures = picturesOf(
+      items.slice(chunk * size, (chunk + 1) * size),
+      (visual) => numbers.of(visual),
+      (number) => brought.has(number)
+    )
+    for (const number of pictures.own.keys()) brought.add(number)
+    return pictures
+  })
 }
 
 function once<T>(make: () => T): () => T {
   let made: T | undefined
   return () => (made ??= make())
 }
-
-/** Patches of an item's pictures. */
-export const patchesOf = (item: PreparedItem): number => sumOf(item.visuals, ({ grid: [t, h, w] }) => t * h * w)
 
 /** Runs chunk after chunk; the next one is packed while the trainer works. */
 async function inOrder<T>(chunks: Chunk[], run: (chunk: Chunk) => Promise<T>): Promise<T[]> {

@@ -98,7 +98,7 @@ async function trainStep(
     chunkSize: options.chunk_size,
     temperature: options.temperature,
     dtype: setup.options.model.dtype,
-    shareEqual: setup.options.tune.mode === 'full' || setup.options.tune.dropout === 0,
+    shareEqual: sharesOf(setup),
     ...setup.device
   })
   if (output.dump_gradients.includes(step)) await trainer.saveGradients(run.gradientsFile(step))
@@ -118,6 +118,13 @@ async function trainStep(
     tokens_per_second: tokens / seconds,
     memory_mib: Math.round(process.memoryUsage.rss() / 2 ** 20)
   }
+}
+
+/** Dropout is of the adapters' inputs: where they are all in the text model, pictures have none. */
+function sharesOf({ options: { tune }, adapter }: RunSetup): 'items' | 'pictures' | 'none' {
+  if (!adapter || tune.dropout === 0) return 'items'
+  const parts = new Map(adapter.linear.map(({ name, part }) => [name, part]))
+  return adapter.modules.every(({ module }) => parts.get(module) === 'text') ? 'pictures' : 'none'
 }
 
 /** Steps that are done already. E_OUTPUT where the checkpoint does not fit the data, or is past the end. */

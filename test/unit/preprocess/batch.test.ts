@@ -12,8 +12,10 @@ const item = (tokens: number[], positions: number[], visuals: PreparedItem['visu
 })
 const visual = (grid: [number, number, number], ...patches: number[]): PreparedItem['visuals'][number] => ({
   kind: 'image',
+  key: 'one',
   grid,
-  patches: Float32Array.from(patches)
+  patches: Float32Array.from(patches),
+  features: 2
 })
 
 describe('packBatch', () => {
@@ -30,6 +32,20 @@ describe('packBatch', () => {
       patches: Float32Array.of(0.5, 1.5, 2.5, 3.5),
       grids: Int32Array.of(1, 2, 4, 2, 2, 2, 1, 4, 4)
     })
+  })
+
+  it('packs equal pictures once, and says where their features stand', () => {
+    const [a, b, again] = [visual([1, 2, 4], 0.5), visual([1, 2, 4], 1.5), visual([1, 2, 4], 0.5)]
+    const { patches, grids, featureRows } = packBatch([item([1], [0, 0, 0], [a, b]), item([2], [0, 0, 0], [again, b])])
+    expect([...patches]).toEqual([0.5, 1.5])
+    expect([...grids]).toEqual([1, 2, 4, 1, 2, 4])
+    expect([...featureRows!]).toEqual([0, 1, 2, 3, 0, 1, 2, 3])
+  })
+
+  it('counts the features of tiled pictures through the batch, separators aside', () => {
+    const tiled = (value: number) => ({ ...visual([1, 2, 4], value), featureRows: Int32Array.of(0, -1, 1) })
+    const { featureRows } = packBatch([item([1], [0, 0, 0], [tiled(0.5), tiled(1.5), tiled(0.5)])])
+    expect([...featureRows!]).toEqual([0, -1, 1, 2, -1, 3, 0, -1, 1])
   })
 
   it('packs text alone', () => {

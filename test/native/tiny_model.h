@@ -1,0 +1,125 @@
+// A tiny random Qwen2-VL and inputs for it, for the cases that need a whole model.
+#pragma once
+#include <unistd.h>
+
+#include <nlohmann/json.hpp>
+
+#include "core/random.h"
+#include "core/safetensors.h"
+#include "harness.h"
+#include "model/embedding_model.h"
+#include "train/trainer.h"
+
+namespace vlm2vec::test {
+
+inline nlohmann::json tiny_json() {
+  return nlohmann::json::parse(R"({
+    "family": "qwen2_vl",
+    "text": {"vocabSize": 50, "hiddenSize": 32, "intermediateSize": 48, "layers": 3, "heads": 4, "kvHeads": 2, "headSize": 8,
+             "rmsNormEps": 1e-6, "attentionBias": true, "qkNorm": false, "fusedProjections": false,
+             "rope": {"kind": "sections", "theta": 10000.0, "sections": [1, 1, 2]}},
+    "vision": {"kind": "qwen2", "normEps": 1e-6, "depth": 2, "embedDim": 24, "heads": 3, "intermediateSize": 40, "inChannels": 3, "patchSize": 2,
+               "temporalPatchSize": 2, "mergeSize": 2, "outputSize": 32, "activation": "quick_gelu"},
+    "tokens": {"image": 48, "video": 49}})");
+}
+
+inline ModelConfig tiny_config() { return ModelConfig::from_json(tiny_json()); }
+
+// A checkpoint of random weights in a temporary file, removed at the end of the case.
+class Checkpoint {
+ public:
+  explicit Checkpoint(const std::function<void(std::vector<TensorToWrite>&)>& change = nullptr) {
+    char name[] = "/tmp/vlm2vec-test-XXXXXX";
+    const int file = ::mkstemp(name);
+    expect(file >= 0, "no temporary file");
+    ::close(file);
+    path = name;
+    std::vector<TensorToWrite> tensors;
+    uint64_t stream = 0;
+    for (const auto& spec : parameter_table(tiny_config())) {
+      const uint64_t own = ++stream;
+      const bool norm = spec.role == Role::Vector && spec.name.find("norm") != std::string::npos;
+      tensors.push_back({spec.name, DType::F32, spec.shape, [spec, own, norm](void* to) {
+                           for (int64_t i = 0; i < spec.size(); ++i)
+                             static_cast<float*>(to)[i] =
+                                 0.25f * random_normal(7, own, uint64_t(i)) + (norm ? 1.0f : 0.0f);
+                         }});
+    }
+    if (change) change(tensors);
+    write_safetensors(path, tensors);
+  }
+  ~Checkpoint() { ::unlink(path.c_str()); }
+  std::string path;
+};
+
+// Sequences of text, or of one picture of (t, h, w) patches and text; owns what a Batch points to.
+struct Sequences {
+  std::vector<int32_t> tokens, starts{0}, grids;
+  std::vector<int32_t> axes[3];
+  std::vector<float> patches;
+  std::vector<int32_t> positions;
+  std::vector<int32_t> feature_rows;  // where not empty
+
+  void add(int length, int32_t seed, std::vector<int32_t> grid = {}) {
+    if (!grid.empty()) bring(seed, grid);
+    show(length, seed, grid);
+  }
+  // The patches of a picture alone, and the tokens of a sequence that shows one.
+  void bring(int32_t seed, const std::vector<int32_t>& grid) {
+    grids.insert(grids.end(), grid.begin(), grid.end());
+    const int64_t count = int64_t(grid[0]) * grid[1] * grid[2] * 24;
+    for (int64_t i = 0; i < count; ++i) patches.push_back(random_normal(3, uint64_t(seed), uint64_t(i)));
+  }
+  void show(int length, int32_t seed, const std::vector<int32_t>& grid) {
+    int32_t at = 0;
+    const auto put = [&](int32_t token, int32_t t, int32_t h, int32_t w) {
+      tokens.push_back(token);
+      axes[0].push_back(t), axes[1].push_back(h), axes[2].push_back(w);
+    };
+    if (!grid.empty()) {
+      for (int32_t t = 0; t < grid[0]; ++t)
+        for (int32_t h = 0; h < grid[1] / 2; ++h)
+          for (int32_t w = 0; w < grid[2] / 2; ++w) put(48, t, h, w);
+      at = std::max(grid[1], grid[2]);
+    }
+    for (int i = 0; i < length; ++i, ++at) put(int32_t(random_bits(5, uint64_t(seed), uint64_t(i)) % 48), at, at, at);
+    starts.push_back(int32_t(tokens.size()));
+  }
+
+  Batch batch() {
+    positions.clear();
+    for (const auto& axis : axes) positions.insert(positions.end(), axis.begin(), axis.end());
+    Batch result;
+    result.tokens = tokens.data();
+    result.seq_starts = starts.data();
+    result.positions = positions.data();
+    result.patches = patches.data();
+    result.grids = grids.data();
+    result.token_count = int64_t(tokens.size());
+    result.sequence_count = int64_t(starts.size()) - 1;
+    result.patch_count = int64_t(patches.size()) / 24;
+    result.image_count = int64_t(grids.size()) / 3;
+    result.patch_values = 24;
+    if (!feature_rows.empty()) result.feature_rows = feature_rows.data();
+    result.feature_row_count = int64_t(feature_rows.size());
+    return result;
+  }
+};
+
+inline Sequences item(int i) {
+  Sequences sequences;
+  if (i % 3 == 0) sequences.add(3 + i, i);
+  if (i % 3 == 1) sequences.add(2, i, {1, 4, 2 + 2 * (i % 4)});
+  if (i % 3 == 2) sequences.add(5, i, {2, 2, 4});
+  return sequences;
+}
+
+inline void append(Sequences& to, const Sequences& from) {
+  for (size_t i = 1; i < from.starts.size(); ++i) to.starts.push_back(int32_t(to.tokens.size()) + from.starts[i]);
+  to.tokens.insert(to.tokens.end(), from.tokens.begin(), from.tokens.end());
+  to.grids.insert(to.grids.end(), from.grids.begin(), from.grids.end());
+  to.patches.insert(to.patches.end(), from.patches.begin(), from.patches.end());
+  for (int a = 0; a < 3; ++a) to.axes[a].insert(to.axes[a].end(), from.axes[a].begin(), from.axes[a].end());
+}
+
+}  // namespace vlm2vec::test
