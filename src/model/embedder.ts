@@ -3,6 +3,7 @@ import { readItem, type Item } from '../data/item.js'
 import { Vlm2VecError } from '../errors.js'
 import type { DType, EmbedResult, MemoryUse, NativeModel } from '../native.js'
 import { packBatch } from '../preprocess/batch.js'
+import { ByteBudget, type Slot } from '../preprocess/byte-budget.js'
 import type { PreparedItem } from '../preprocess/prepared.js'
 import type { Processor } from '../preprocess/processor.js'
 import { DEFAULT_BATCH_TOKENS, embedBatch, limitOf } from './compute.js'
@@ -97,17 +98,20 @@ export class Embedder implements AsyncDisposable {
     { signal, skip = false }: StreamOptions & { skip?: boolean } = {}
   ): AsyncGenerator<EmbeddedItem, void, undefined> {
     this.#requireOpen()
+    const memory = new ByteBudget()
     const prepare = async (placed: PlacedItem, index: number): Promise<Attempt> => {
-      requireRunning(signal)
+      const slot = memory.open()
       try {
+        requireRunning(signal)
         const item = await (typeof placed.item === 'function' ? placed.item() : placed.item)
-        return { index, id: item.id, prepared: await this.processor.prepare(item, placed) }
+        return { index, id: item.id, prepared: await this.processor.prepare(item, { ...placed, slot }), slot }
       } catch (error) {
-        if (skip && isAboutItem(error)) return { index, error }
+        slot.keep(0)
+        if (skip && isAboutItem(error)) return { index, error, slot }
         throw error
       }
     }
-    const attempts = mapOrdered(items, prepare, PREPARED_AHEAD)
+    const attempts = mapOrdered(items, prepare, PREPARED_AHEAD, () => memory.close())
     const { limit, sizeOf } = limitOf(this.#options)
     const batches = computeBatches(attempts, {
       limit,
@@ -165,6 +169,7 @@ export class Embedder implements AsyncDisposable {
     requireRunning(signal)
     this.#requireOpen()
     const prepared = batch.flatMap((each) => each.prepared ?? [])
+    for (const { slot } of batch) slot.keep(0) // a batch is bounded by its tokens
     const rows = await embedBatch(this.#model, prepared, this.processor.settings)
     const width = embeddingSize(this.processor.config)
     let row = 0
@@ -189,6 +194,7 @@ interface Attempt {
   id?: string | undefined
   prepared?: PreparedItem
   error?: Vlm2VecError
+  slot: Slot
 }
 
 /** Errors that are about one item, so that others can still be embedded. */

@@ -7,11 +7,12 @@ import { availableParallelism } from 'node:os'
 /** Items in preparation at a time: enough for all cores, but each may hold tens of megabytes of patches. */
 export const PREPARED_AHEAD = Math.min(32, 4 * availableParallelism())
 
-/** Maps up to `window` values at a time; results come in the order of the source. */
+/** Maps up to `window` values at a time; results come in the order of the source. `ending`: nothing more will be taken. */
 export async function* mapOrdered<A, B>(
   source: AsyncIterable<A> | Iterable<A>,
   map: (value: A, index: number) => Promise<B>,
-  window: number
+  window: number,
+  ending: () => void = nothing
 ): AsyncGenerator<B> {
   const iterator = iterate(source)
   const queue: Promise<B>[] = []
@@ -37,6 +38,7 @@ export async function* mapOrdered<A, B>(
       }
     }
   } finally {
+    ending()
     await Promise.allSettled(queue)
     if (!ended) await iterator.return?.()
   }

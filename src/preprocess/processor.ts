@@ -3,6 +3,7 @@ import { Vlm2VecError } from '../errors.js'
 import type { Item, Video } from '../data/item.js'
 import { readModelConfig, type ModelConfig } from '../model/config.js'
 import type { Augmentation } from './augment.js'
+import type { Slot } from './byte-budget.js'
 import { ChatTemplate } from './chat-template.js'
 import { DualTokens, dualItem } from './dual.js'
 import { contentKey, inputKey } from './keys.js'
@@ -12,7 +13,16 @@ import { assemblePrompt, type Placeholders } from './prompt.js'
 import { inputRules, type InputRules, type VisualRun } from './rules.js'
 import { resolveSettings, type ProcessorOptions, type ProcessorSettings } from './settings.js'
 import { Tokenizer } from './tokenizer.js'
-import { DEFAULT_FPS, patchesOf, readVisual, sizeVisual, type SizedVisual, type VisualPlace } from './visuals.js'
+import {
+  bytesOf,
+  DEFAULT_FPS,
+  patchesOf,
+  readVisual,
+  sizeVisual,
+  type EncodedVisual,
+  type SizedVisual,
+  type VisualPlace
+} from './visuals.js'
 
 export interface ItemPlace {
   /** folder that relative paths of pictures start from */
@@ -21,6 +31,8 @@ export interface ItemPlace {
   label: string
   keepResized?: boolean
   augment?: Augmentation | undefined
+  /** asked for the bytes that the pictures take, before they are decoded; afterwards it holds what the patches take */
+  slot?: Slot | undefined
 }
 
 export class Processor {
@@ -63,10 +75,22 @@ export class Processor {
   }
 
   /** E_DATA: nothing to embed, wrong placeholders, too long. E_IMAGE: a picture that cannot be read or is refused. */
-  async prepare(item: Item, { imageRoot, label, keepResized = false, augment }: ItemPlace): Promise<PreparedItem> {
+  async prepare(item: Item, place: ItemPlace): Promise<PreparedItem> {
+    try {
+      const prepared = await this.prepareInside(item, place)
+      place.slot?.keep(prepared.visuals.reduce((sum, { patches }) => sum + patches.byteLength, 0))
+      return prepared
+    } catch (error) {
+      place.slot?.keep(0)
+      throw error
+    }
+  }
+
+  private async prepareInside(item: Item, itemPlace: ItemPlace): Promise<PreparedItem> {
+    const { imageRoot, label, keepResized = false, augment } = itemPlace
     if (this.config.tokens.video < 0 && !this.dual && item.videos?.length)
       throw new Vlm2VecError('E_DATA', `${label}: this model takes no videos. Give frames as "images".`)
-    if (this.dual) return this.prepareApart(this.dual, item, { imageRoot, label, keepResized, augment })
+    if (this.dual) return this.prepareApart(this.dual, item, itemPlace)
     const prompt = assemblePrompt(
       item,
       {
@@ -87,6 +111,7 @@ export class Processor {
 
     const ordered = this.inPromptOrder(ids, item, prompt.imageOrder)
     const encoded = await Promise.all(ordered.map((visual, index) => readVisual(visual, place(index))))
+    await this.reserve(encoded, itemPlace)
     const sized = await Promise.all(encoded.map((visual, index) => sizeVisual(visual, this, place(index))))
     const { tokens, runs } = this.expand(ids, sized, label)
     const visuals = await Promise.all(sized.map((each) => patchesOf(each, this.config, this.settings, keepResized)))
@@ -110,6 +135,7 @@ export class Processor {
     tokens.set(ids)
     const at = (index: number): VisualPlace => ({ imageRoot, where: label, augment, index })
     const encoded = await Promise.all(pictures.map((picture, index) => readVisual(picture, at(index))))
+    await this.reserve(encoded, place)
     const sized = await Promise.all(encoded.map((visual, index) => sizeVisual(visual, this, at(index))))
     const key = contentKey(text, encoded)
     return {
@@ -121,6 +147,12 @@ export class Processor {
       contentKey: key,
       inputKey: inputKey(key, item, augment)
     }
+  }
+
+  private async reserve(encoded: EncodedVisual[], { slot }: ItemPlace): Promise<void> {
+    if (!slot || encoded.length === 0) return
+    const bytes = await Promise.all(encoded.map((visual) => bytesOf(visual, this, this.config.vision)))
+    await slot.reserve(bytes.reduce((sum, each) => sum + each, 0))
   }
 
   private written(prompt: string, { videos = [] }: Item): string {

@@ -4,6 +4,7 @@
  */
 import { availableParallelism } from 'node:os'
 import type { Example, Item } from '../data/item.js'
+import { PREPARED_BYTES } from '../preprocess/byte-budget.js'
 import type { PreparedItem } from '../preprocess/prepared.js'
 import type { PreparedExample } from './contrast.js'
 
@@ -19,18 +20,21 @@ export interface BatchesOptions {
   batchSize: number
   /** batches that are prepared while one is computed with; at least 0 */
   prefetch: number
+  /** fewer where they would take more, by the largest one so far */
+  prefetchBytes?: number
 }
 
 /** Batches `first`, `first` + 1, ... up to `end` (exclusive). Those in preparation are awaited when the caller stops. */
 export async function* batches<Row extends { example: Example }>(
   rows: Rows<Row>,
   prepare: Prepare<Row>,
-  { first, end, batchSize, prefetch }: BatchesOptions & { first: number; end: number }
+  { first, end, batchSize, prefetch, prefetchBytes = PREPARED_BYTES }: BatchesOptions & { first: number; end: number }
 ): AsyncGenerator<PreparedExample[]> {
   const pending: Promise<PreparedExample[]>[] = []
   const limited = limiter(2 * availableParallelism())
   let next = first
   let stopped = false
+  let largest: number | undefined // bytes of a batch
   const start = (): void => {
     const batch = batchAt(rows, prepare, { index: next++, batchSize, run: (work) => limited(() => !stopped, work) })
     batch.catch(() => {}) // reported when it is this batch's turn
@@ -38,13 +42,21 @@ export async function* batches<Row extends { example: Example }>(
   }
   try {
     for (let index = first; index < end; index++) {
-      while (next < end && next <= index + prefetch) start()
-      yield await pending.shift()!
+      if (next === index) start()
+      const batch = await pending.shift()!
+      largest = Math.max(largest ?? 0, bytesOf(batch))
+      while (next < end && next <= index + prefetch && (pending.length + 1) * largest <= prefetchBytes) start()
+      yield batch
     }
   } finally {
     stopped = true
     await Promise.allSettled(pending)
   }
+}
+
+function bytesOf(batch: PreparedExample[]): number {
+  const items = batch.flatMap(({ query, positives, negatives }) => [query, ...positives, ...negatives])
+  return items.reduce((sum, { visuals }) => visuals.reduce((bytes, { patches }) => bytes + patches.byteLength, sum), 0)
 }
 
 type Run = <T>(work: () => Promise<T>) => Promise<T>

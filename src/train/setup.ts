@@ -11,6 +11,7 @@ import type { HubRun } from '../model/hub/snapshot.js'
 import { CANONICAL_TREE, treeOf, type ModuleTree } from '../model/module-tree.js'
 import { native, type AdapterModule, type DeviceOptions, type LinearModule } from '../native.js'
 import { preparationOf } from '../prompt-options.js'
+import { ByteBudget } from '../preprocess/byte-budget.js'
 import { Processor } from '../preprocess/processor.js'
 import type { Prepare } from './batches.js'
 import type { TrainOptions } from './options.js'
@@ -160,9 +161,15 @@ export const nameOfSource = ({ name, path }: TrainOptions['data'][number]): stri
 /** Items to inputs; what is random about a picture depends on its row, its epoch and its place alone. */
 function preparation({ data, train }: TrainOptions, processor: Processor): Prepare<MixtureRow> {
   const sources = new Map(data.map((source) => [nameOfSource(source), source]))
-  return (item, { source, where, epoch, row }, place) => {
+  const decoding = new ByteBudget() // prepared items are bounded by the batches that wait (batches.ts)
+  return async (item, { source, where, epoch, row }, place) => {
     const { flip, crop } = sources.get(source)!
     const augment = flip > 0 || crop < 1 ? { flip, crop, seed: train.seed, epoch, row, item: place } : undefined
-    return processor.prepare(item, { imageRoot: '.', label: where, augment })
+    const slot = decoding.open()
+    try {
+      return await processor.prepare(item, { imageRoot: '.', label: where, augment, slot })
+    } finally {
+      slot.keep(0)
+    }
   }
 }

@@ -69,6 +69,32 @@ describe('batches', () => {
     await iterator.return(undefined)
   })
 
+  it('prepares fewer ahead where they would take more bytes than allowed', async () => {
+    const picture = { kind: 'image', key: '', grid: [1, 1, 1], patches: new Float32Array(25), features: 1 } as const
+    let started = 0
+    const prepare = (item: Item): Promise<PreparedItem> => {
+      started++
+      return Promise.resolve({
+        ...prepared(item),
+        visuals: item.text!.startsWith('q') ? [{ ...picture, grid: [1, 1, 1] }] : []
+      })
+    }
+    const options = { first: 0, end: 10, batchSize: 2, prefetch: 4 } // 200 bytes a batch
+    for (const [prefetchBytes, ahead] of [
+      [100, 0],
+      [399, 1],
+      [400, 2],
+      [undefined, 4]
+    ] as const) {
+      started = 0
+      const iterator = batches(rows, prepare, { ...options, ...(prefetchBytes && { prefetchBytes }) })
+      await iterator.next()
+      await sleep(5)
+      expect(started, String(prefetchBytes)).toBe((1 + ahead) * 2 * 3)
+      await iterator.return(undefined)
+    }
+  })
+
   it('prepares each item as part of its row, by its place in it', async () => {
     const calls: [string, string, number][] = []
     const prepare = (item: Item, row: Row, place: number): Promise<PreparedItem> => {
