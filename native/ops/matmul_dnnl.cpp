@@ -35,11 +35,24 @@ Extent extent_of(const ProductSizes& sizes) {
   return {};
 }
 
+// Whether oneDNN keeps from AMX: with its tiles it gives a row other bits in another batch (2.6 on Sapphire Rapids,
+// bf16). It can be told only before anything else uses it.
+bool keeps_from_amx() {
+  static const bool kept = [] {
+    dnnl::set_max_cpu_isa(dnnl::cpu_isa::avx512_core_bf16);
+    return dnnl::get_effective_cpu_isa() != dnnl::cpu_isa::avx512_core_amx;
+  }();
+  return kept;
+}
+
 }  // namespace
 
 // oneDNN always uses the best instruction set of the machine; a device of a lesser one runs our kernels.
 DnnlMatmul::DnnlMatmul(Device& device)
-    : disabled(device.isa() != detect_isa()), device_(device), engine_(dnnl::engine::kind::cpu, 0), stream_(engine_) {}
+    : disabled(!keeps_from_amx() || device.isa() != detect_isa()),
+      device_(device),
+      engine_(dnnl::engine::kind::cpu, 0),
+      stream_(engine_) {}
 
 std::unique_ptr<DnnlMatmul::Primitive> DnnlMatmul::make(const ProductSizes& sizes, const Layout* packed) {
   const Extent e = extent_of(sizes);

@@ -1,5 +1,6 @@
 #include "ops/matmul.h"
 
+#include <cmath>
 #include <cstring>
 
 #include "harness.h"
@@ -35,6 +36,14 @@ Numbers sum_of(const Numbers& a, const Numbers& b) {
   return result;
 }
 
+// Tensor cores cut off, and do not round, what they add in steps of 16 products, so that errors add up: at most 2^-24
+// of the sum a step. On an H100 cuBLASLt and PyTorch both have an NMSE of 2.4e-12 at a depth of 1,536, and 1.0e-11 at
+// 6,144.
+double product_bound(const Tensors& t, const Types& types, const Numbers& expected, int64_t depth) {
+  const double cut = t.device().is_cuda() && types.in == DType::BF16 ? std::ldexp(double(depth) / 16, -24) : 0;
+  return bound_for(types.out, expected) + cut * cut;
+}
+
 void check_forward(Tensors& t, const Sizes& s, const Types& types) {
   const Tensor x = t.random(types.in, {s.M, s.K}), w = t.random(types.in, {s.N, s.K}), b = t.random(DType::F32, {s.N});
   const Weight weight(w);
@@ -45,12 +54,13 @@ void check_forward(Tensors& t, const Sizes& s, const Types& types) {
                              s.N, s.K);
     const Tensor out = t.output(types.out, {s.M, s.N});
     matmul_forward(out, x, weight, with_bias ? b : Tensor());
-    expect_near(title("out", s, types), out, expected, bound_for(types.out, expected));
+    const double bound = product_bound(t, types, expected, s.K);
+    expect_near(title("out", s, types), out, expected, bound);
     if (types.out != DType::F32) continue;
     const Tensor sum = t.random(DType::F32, {s.M, s.N});
     const Numbers before = read(sum);
     matmul_forward(sum, x, weight, with_bias ? b : Tensor(), true);
-    expect_near(title("out +=", s, types), sum, sum_of(before, expected), 1e-12);
+    expect_near(title("out +=", s, types), sum, sum_of(before, expected), bound);
   }
 }
 
@@ -61,12 +71,13 @@ void check_backward_x(Tensors& t, const Sizes& s, const Types& types) {
   matmul_backward_x_reference(expected.data(), read(dout).data(), read(w).data(), s.M, s.N, s.K);
   const Tensor dx = t.output(types.out, {s.M, s.K});
   matmul_backward_x(dx, dout, weight);
-  expect_near(title("dx", s, types), dx, expected, bound_for(types.out, expected));
+  const double bound = product_bound(t, types, expected, s.N);
+  expect_near(title("dx", s, types), dx, expected, bound);
   if (types.out != DType::F32) return;
   const Tensor sum = t.random(DType::F32, {s.M, s.K});
   const Numbers before = read(sum);
   matmul_backward_x(sum, dout, weight, true);
-  expect_near(title("dx +=", s, types), sum, sum_of(before, expected), 1e-12);
+  expect_near(title("dx +=", s, types), sum, sum_of(before, expected), bound);
 }
 
 void check_backward_weight(Tensors& t, const Sizes& s, const Types& types) {
@@ -77,7 +88,7 @@ void check_backward_weight(Tensors& t, const Sizes& s, const Types& types) {
     matmul_backward_weight_reference(dw.data(), repeat ? nullptr : db.data(), read(dout).data(), read(x).data(), s.M,
                                      s.N, s.K);
     matmul_backward_weight(dweight, repeat ? Tensor() : dbias, dout, x);
-    expect_near(title("dweight", s, types), dweight, dw, 1e-12);
+    expect_near(title("dweight", s, types), dweight, dw, product_bound(t, {types.in, DType::F32}, dw, s.M));
     expect_near(title("dbias", s, types), dbias, db, 1e-12);
   }
 }
