@@ -21,7 +21,8 @@ await candidate((settings) => JOBS[settings.job](settings))
 async function opened({ folder, dtype, threads }) {
   const model = join(folder, 'model')
   const files = [join(model, 'model.safetensors')]
-  return { config: await readModelConfig(model), files, dtype, device: 'cpu', threads: Number(threads) }
+  const type = dtype === 'int8' ? { dtype: 'f32', quantize: 'int8' } : { dtype }
+  return { config: await readModelConfig(model), files, ...type, device: 'cpu', threads: Number(threads) }
 }
 
 async function embed(settings) {
@@ -61,6 +62,7 @@ async function train(settings) {
   const options = {
     chunkSize: Number(settings.chunk),
     temperature: 0.02,
+    dtype: base.dtype,
     shareEqual: 'items',
     device: 'cpu',
     threads: base.threads

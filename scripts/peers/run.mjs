@@ -3,8 +3,8 @@
  * waits; their outputs are compared first, then their runs alternate, and ratios of medians are printed, above 1 where this
  * project is faster. `node scripts/peers/run.mjs embed|train|images [flags]`; README.md says what each needs.
  */
-import { spawn } from 'node:child_process'
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { spawn, spawnSync } from 'node:child_process'
+import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs'
 import { availableParallelism, cpus, loadavg } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -41,7 +41,12 @@ const CANDIDATES = {
     ['transformers-f32', flags.python, 'torch_peer.py', 'f32'],
     ['transformers-bf16', flags.python, 'torch_peer.py', 'bf16'],
     ['transformers-f32-sorted', flags.python, 'torch_peer.py', 'f32', 'sorted'],
-    ['transformers-f32-compiled', flags.python, 'torch_peer.py', 'f32', 'sorted,compiled']
+    ['transformers-f32-compiled', flags.python, 'torch_peer.py', 'f32', 'sorted,compiled'],
+    ['ours-int8', process.execPath, 'ours.mjs', 'int8'],
+    ['onnxruntime-f32', process.execPath, 'onnx_peer.mjs', 'f32'],
+    ['onnxruntime-int8', process.execPath, 'onnx_peer.mjs', 'int8'],
+    ['transformers.js-f32', process.execPath, 'onnx_peer.mjs', 'f32', 'transformers.js'],
+    ['transformers.js-int8', process.execPath, 'onnx_peer.mjs', 'int8', 'transformers.js']
   ],
   train: [
     ['ours-f32', process.execPath, 'ours.mjs', 'f32'],
@@ -55,9 +60,13 @@ const CANDIDATES = {
   ]
 }
 
+/** On random weights, where int8 is further off than on trained ones. */
+const LEAST_COSINE = { f32: 0.9999, bf16: 0.999, int8: 0.98 }
+const typeOf = (name) => /bf16|int8/.exec(name)?.[0] ?? 'f32'
+
 /** How far outputs may be from this project's f32: cosine of vectors, relative difference of losses, equal pixels. */
 const AGREES = {
-  embed: (name, a, b) => leastCosine(a, b) >= (name.includes('bf16') ? 0.999 : 0.9999),
+  embed: (name, a, b) => leastCosine(a, b) >= LEAST_COSINE[typeOf(name)],
   train: (name, a, b) => Math.abs(a[0] - b[0]) <= (name.includes('bf16') ? 3e-2 : 1e-4) * Math.abs(a[0]),
   images: (_, a, b) => a.length === b.length && a.every((value, i) => value === b[i])
 }
@@ -69,6 +78,7 @@ const settings = { ...flags, job, folder, photos: flags.photos && resolve(flags.
 if (job !== 'images') await writeInputs(settings)
 
 const chosen = CANDIDATES[job].filter(([name], i) => i === 0 || !flags.only || flags.only.split(',').includes(name))
+if (chosen.some(([, , script]) => script === 'onnx_peer.mjs')) exportOnnx()
 const running = []
 let reference
 for (const [name, program, script, dtype, variant = ''] of chosen) {
@@ -85,6 +95,16 @@ for (let i = 0; i < Number(flags.repeats); i++)
   for (const candidate of running) candidate.seconds.push(await candidate.run())
 report()
 for (const candidate of running) candidate.stop()
+
+/** The graphs of ONNX Runtime's candidates, made again when the weights are newer. Without them only those are left out. */
+function exportOnnx() {
+  const written = (path) => (existsSync(join(folder, path)) ? statSync(join(folder, path)).mtimeMs : 0)
+  if (written('transformers.js/config.json') > written('model/model.safetensors')) return
+  const { status } = spawnSync(flags.python, [join(here, 'onnx_export.py'), folder], {
+    stdio: ['ignore', 2, 'inherit']
+  })
+  if (status !== 0) console.error('onnx_export.py failed; see above')
+}
 
 /** A line of JSON in, a line out: {"ready", "output"} once, then {"seconds"} for each run. */
 async function start(name, program, args, options) {
@@ -125,8 +145,7 @@ function report() {
   console.log(`${cpus()[0].model}, ${flags.threads} threads, load ${loadavg()[0].toFixed(1)} at the end`)
   const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]
   for (const { name, seconds, mib, versions } of running) {
-    const own =
-      running.find((each) => each.name === (name.includes('bf16') ? 'ours-bf16' : running[0].name)) ?? running[0]
+    const own = running.find((each) => each.name === `ours-${typeOf(name)}`) ?? running[0]
     const ratio = median(seconds) / median(own.seconds)
     const verdict = own.name === name ? '' : `${ratio.toFixed(2)} x ${own.name}${ratio < 1 ? ' -- we lose' : ''}`
     const range = `${Math.min(...seconds).toFixed(3)} to ${Math.max(...seconds).toFixed(3)}`
