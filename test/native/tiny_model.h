@@ -1,12 +1,8 @@
 // A tiny random Qwen2-VL and inputs for it, for the cases that need a whole model.
 #pragma once
-#include <unistd.h>
-
 #include <nlohmann/json.hpp>
 
-#include "core/random.h"
-#include "core/safetensors.h"
-#include "harness.h"
+#include "checkpoint.h"
 #include "model/embedding_model.h"
 #include "train/trainer.h"
 
@@ -25,31 +21,10 @@ inline nlohmann::json tiny_json() {
 
 inline ModelConfig tiny_config() { return ModelConfig::from_json(tiny_json()); }
 
-// A checkpoint of random weights in a temporary file, removed at the end of the case.
-class Checkpoint {
+class TinyCheckpoint : public Checkpoint {
  public:
-  explicit Checkpoint(const std::function<void(std::vector<TensorToWrite>&)>& change = nullptr) {
-    char name[] = "/tmp/vlm2vec-test-XXXXXX";
-    const int file = ::mkstemp(name);
-    expect(file >= 0, "no temporary file");
-    ::close(file);
-    path = name;
-    std::vector<TensorToWrite> tensors;
-    uint64_t stream = 0;
-    for (const auto& spec : parameter_table(tiny_config())) {
-      const uint64_t own = ++stream;
-      const bool norm = spec.role == Role::Vector && spec.name.find("norm") != std::string::npos;
-      tensors.push_back({spec.name, DType::F32, spec.shape, [spec, own, norm](void* to) {
-                           for (int64_t i = 0; i < spec.size(); ++i)
-                             static_cast<float*>(to)[i] =
-                                 0.25f * random_normal(7, own, uint64_t(i)) + (norm ? 1.0f : 0.0f);
-                         }});
-    }
-    if (change) change(tensors);
-    write_safetensors(path, tensors);
-  }
-  ~Checkpoint() { ::unlink(path.c_str()); }
-  std::string path;
+  explicit TinyCheckpoint(const std::function<void(std::vector<TensorToWrite>&)>& change = nullptr)
+      : Checkpoint(tiny_config(), change) {}
 };
 
 // Sequences of text, or of one picture of (t, h, w) patches and text; owns what a Batch points to.
@@ -120,6 +95,12 @@ inline void append(Sequences& to, const Sequences& from) {
   to.grids.insert(to.grids.end(), from.grids.begin(), from.grids.end());
   to.patches.insert(to.patches.end(), from.patches.begin(), from.patches.end());
   for (int a = 0; a < 3; ++a) to.axes[a].insert(to.axes[a].end(), from.axes[a].begin(), from.axes[a].end());
+}
+
+inline std::vector<float> embed(EmbeddingModel& model, Sequences sequences) {
+  std::vector<float> result((sequences.starts.size() - 1) * 32);
+  model.embed(sequences.batch(), result.data(), nullptr, nullptr);
+  return result;
 }
 
 }  // namespace vlm2vec::test

@@ -1,13 +1,8 @@
 // Models with a CLIP tower: what holds whatever the numbers are, which test/integration compares with PyTorch's.
-#include <unistd.h>
-
 #include <nlohmann/json.hpp>
 
-#include "core/random.h"
-#include "core/safetensors.h"
-#include "harness.h"
+#include "checkpoint.h"
 #include "model/embedding_model.h"
-#include "model/family.h"
 #include "train/trainer.h"
 
 using namespace vlm2vec;
@@ -32,31 +27,6 @@ ModelConfig tiny_config(const std::string& family) {
       ", \"classToken\": " + tower + ", \"kind\": \"" + kind + R"("}, "tokens": {"image": )" + (llava ? "49" : "50") +
       "}}"));
 }
-
-// Random weights in a temporary file, removed at the end of the case.
-class Checkpoint {
- public:
-  explicit Checkpoint(const ModelConfig& config) {
-    char name[] = "/tmp/vlm2vec-test-XXXXXX";
-    const int file = ::mkstemp(name);
-    expect(file >= 0, "no temporary file");
-    ::close(file);
-    path = name;
-    std::vector<TensorToWrite> tensors;
-    uint64_t stream = 0;
-    for (const auto& spec : parameter_table(config)) {
-      const uint64_t own = ++stream;
-      const float centre = spec.name.find("norm") != std::string::npos ? 1.0f : 0.0f;
-      tensors.push_back({spec.name, DType::F32, spec.shape, [spec, own, centre](void* to) {
-                           for (int64_t i = 0; i < spec.size(); ++i)
-                             static_cast<float*>(to)[i] = centre + 0.25f * random_normal(7, own, uint64_t(i));
-                         }});
-    }
-    write_safetensors(path, tensors);
-  }
-  ~Checkpoint() { ::unlink(path.c_str()); }
-  std::string path;
-};
 
 // One sequence: text tokens, then what stands for pictures of `tiles` tiles of side x side patches each.
 struct Item {

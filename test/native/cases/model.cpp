@@ -11,12 +11,6 @@ using namespace vlm2vec::test;
 
 namespace {
 
-std::vector<float> embed(EmbeddingModel& model, Sequences sequences) {
-  std::vector<float> result((sequences.starts.size() - 1) * 32);
-  model.embed(sequences.batch(), result.data(), nullptr, nullptr);
-  return result;
-}
-
 const std::vector<AdapterSpec> kAdapters = {{"model.language_model.layers.0.self_attn.q_proj", 3, 2.0f, false},
                                             {"model.language_model.layers.2.mlp.down_proj", 2, 0.5f, true},
                                             {"model.visual.blocks.1.attn.qkv", 4, 1.0f, true},
@@ -26,7 +20,7 @@ const std::vector<AdapterSpec> kAdapters = {{"model.language_model.layers.0.self
 // Gradients by name after one pass over `count` items in chunks of `chunk`, by way of the file that users read.
 std::map<std::string, std::vector<float>> gradients(Device& device, TrainerOptions options, int count, int chunk,
                                                     bool keeping = false, size_t* kept = nullptr) {
-  const Checkpoint checkpoint, out;
+  const TinyCheckpoint checkpoint, out;
   Trainer trainer(device, tiny_config(), {checkpoint.path}, options);
   // two optimizer steps first, so that the adapters' B is not zero
   for (int step = 0; step < 3; ++step) {
@@ -92,7 +86,7 @@ TrainerOptions lora_options(float dropout) {
 
 void expect_checkpoint_error(std::initializer_list<const char*> words,
                              const std::function<void(std::vector<TensorToWrite>&)>& change) {
-  const Checkpoint checkpoint(change);
+  const TinyCheckpoint checkpoint(change);
   const auto device = Device::cpu(1);
   expect_error("E_CHECKPOINT", words, [&] { EmbeddingModel(*device, tiny_config(), {checkpoint.path}, {}); });
 }
@@ -143,7 +137,7 @@ const Cases cases(
       }},
      {"an item alone has the bits that it has in any batch", Backends::Cpu,
       [](Tensors& t) {
-        const Checkpoint checkpoint;
+        const TinyCheckpoint checkpoint;
         for (DType compute : {DType::F32, DType::BF16}) {
           LoadOptions options;
           options.compute = compute;
@@ -196,7 +190,7 @@ const Cases cases(
       }},
      {"full training begins with the checkpoint's weights", Backends::Cpu,
       [](Tensors& t) {
-        const Checkpoint checkpoint, written;
+        const TinyCheckpoint checkpoint, written;
         TrainerOptions options;
         options.full = true;
         for (DType compute : {DType::F32, DType::BF16}) {
@@ -219,7 +213,7 @@ const Cases cases(
       }},
      {"a saved state goes on with the same bits", Backends::Cpu,
       [](Tensors& t) {
-        const Checkpoint checkpoint, state, first, second;
+        const TinyCheckpoint checkpoint, state, first, second;
         Sequences sequences;
         for (int i = 0; i < 4; ++i) append(sequences, item(i));
         TrainerOptions options = lora_options(0.1f);
@@ -246,7 +240,7 @@ const Cases cases(
       }},
      {"a merged model embeds as the adapted one does", Backends::Cpu,
       [](Tensors& t) {
-        const Checkpoint checkpoint, adapter, merged;
+        const TinyCheckpoint checkpoint, adapter, merged;
         {
           TrainerOptions options = lora_options(0);
           Trainer trainer(t.device(), tiny_config(), {checkpoint.path}, options);
@@ -272,67 +266,6 @@ const Cases cases(
           far = std::max(far, double(std::abs(a[i] - without[i])));
         }
         expect(far > 1e-2, "the adapter changes nothing: ", far);
-      }},
-     {"fused projections are the separate ones, row by row", Backends::Cpu,
-      [](Tensors& t) {
-        auto json = tiny_json();
-        json["text"]["fusedProjections"] = true;
-        const ModelConfig fused_config = ModelConfig::from_json(json);
-        std::vector<TensorToWrite> separate;
-        const Checkpoint checkpoint([&](auto& tensors) { separate = tensors; });
-        const auto join = [&](const std::string& prefix, std::initializer_list<const char*> parts, const char* whole,
-                              const char* kind, std::vector<TensorToWrite>& tensors) {
-          std::vector<const TensorToWrite*> found;
-          for (const char* part : parts)
-            for (const auto& tensor : separate)
-              if (tensor.name == prefix + part + kind) found.push_back(&tensor);
-          if (found.empty()) return;
-          std::vector<int64_t> shape = found[0]->shape;
-          shape[0] = 0;
-          for (const auto* tensor : found) shape[0] += tensor->shape[0];
-          tensors.push_back({prefix + whole + kind, DType::F32, shape, [found](void* to) {
-                               for (const auto* tensor : found) {
-                                 tensor->fill(to);
-                                 int64_t size = 4;
-                                 for (int64_t each : tensor->shape) size *= each;
-                                 to = static_cast<char*>(to) + size;
-                               }
-                             }});
-        };
-        const Checkpoint fused([&](auto& tensors) {
-          for (size_t i = tensors.size(); i-- > 0;)
-            for (const char* part : {"q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"})
-              if (tensors[i].name.find(part) != std::string::npos) {
-                tensors.erase(tensors.begin() + long(i));
-                break;
-              }
-          for (int i = 0; i < 3; ++i) {
-            const std::string layer = "model.language_model.layers." + std::to_string(i);
-            for (const char* kind : {".weight", ".bias"}) {
-              join(layer + ".self_attn.", {"q_proj", "k_proj", "v_proj"}, "qkv_proj", kind, tensors);
-              join(layer + ".mlp.", {"gate_proj", "up_proj"}, "gate_up_proj", kind, tensors);
-            }
-          }
-        });
-        EmbeddingModel a(t.device(), tiny_config(), {checkpoint.path}, {});
-        EmbeddingModel b(t.device(), fused_config, {fused.path}, {});
-        for (int i = 0; i < 3; ++i) {
-          const auto apart = embed(a, item(i)), together = embed(b, item(i));
-          for (size_t j = 0; j < apart.size(); ++j)
-            expect(std::abs(apart[j] - together[j]) < 2e-6, "item ", i, ": ", apart[j], " and ", together[j]);
-        }
-        TrainerOptions full;
-        full.full = true;
-        Trainer one(t.device(), tiny_config(), {checkpoint.path}, full);
-        Trainer other(t.device(), fused_config, {fused.path}, full);
-        const std::vector<float> d(32, 0.5f);
-        double norms[2];
-        Sequences sequences = item(1);
-        for (Trainer* trainer : {&one, &other}) {
-          trainer->backward(sequences.batch(), {0, 0, 0, 0}, d.data(), nullptr);
-          norms[trainer == &other] = trainer->update({1e-3f, 0, 0});
-        }
-        expect(norms[0] > 1e-3 && std::abs(norms[0] / norms[1] - 1) < 1e-5, "norms ", norms[0], " and ", norms[1]);
       }},
      {"a batch that does not fit the model is refused", [] {
         const ModelConfig config = tiny_config();

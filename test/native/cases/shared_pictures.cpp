@@ -75,7 +75,7 @@ struct Outcome {
 };
 
 Outcome train(Device& device, const TrainerOptions& options, bool share) {
-  const Checkpoint checkpoint, out;
+  const TinyCheckpoint checkpoint, out;
   Trainer trainer(device, tiny_config(), {checkpoint.path}, options);
   Outcome outcome;
   for (int step = 0; step < 3; ++step) {  // after two updates the adapters' B is not zero
@@ -157,7 +157,7 @@ const Cases cases("shared_pictures",
                         }
                     }},
                    {"a picture that no chunk has brought is refused", [] {
-                      const Checkpoint checkpoint;
+                      const TinyCheckpoint checkpoint;
                       const auto device = Device::cpu(1);
                       Trainer trainer(*device, tiny_config(), {checkpoint.path}, adapters({kText}));
                       std::vector<ChunkPlace> places(kChunks.size());
