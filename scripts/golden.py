@@ -7,17 +7,15 @@ error in positions, in the order of patches, or with a layer left out.
 
 import argparse
 import hashlib
-import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
-from golden import checkpoint, training
+from golden import checkpoint, recording
 from golden.pictures import write_pictures
 from golden.reference import Input, Reference, shuffled
 
@@ -28,11 +26,6 @@ SIZES = {
     "vision_config": {"depth": 2, "embed_dim": 32, "mlp_ratio": 4, "num_heads": 2, "in_chans": 3, "hidden_size": 64,
                       "patch_size": 14, "spatial_merge_size": 2, "spatial_patch_size": 14, "temporal_patch_size": 2},
 }  # fmt: skip
-CORPUS = [
-    "Represent the given image with the following question: is the red circle left of the blue square?",
-    "Find a picture that shows a small green triangle above a large yellow circle.",
-    "Represent the given image for classification. The picture shows a circle, a square and a triangle.",
-]
 ITEMS = [
     {"id": "text", "text": "A red circle left of a blue square."},
     {"id": "unicode", "text": "Ein grünes Dreieck 🙂 über 日本語\r\n\n  cafe\u0301 don't 12345\t"},
@@ -68,12 +61,16 @@ def main() -> None:
     write_pictures(output / "pictures")
     tokenizer = write_model(output / "model")
     record_embeddings(output, tokenizer)
+
+    def reference_of(directory: Path, dtype: torch.dtype) -> Reference:
+        return Reference(directory, tokenizer, dtype=dtype)
+
     for name, case in training_cases().items():
-        record_training(output, tokenizer, name, case)
+        recording.record_training(output, output / "pictures", name, case, reference_of, noise=2e-5, final=True)
 
 
 def write_model(directory: Path) -> Tokenizer:
-    tokenizer = checkpoint.train_tokenizer(CORPUS, SIZES["vocab_size"])
+    tokenizer = checkpoint.train_tokenizer(recording.CORPUS, SIZES["vocab_size"])
     ids = {token: tokenizer.token_to_id(token) for token in checkpoint.SPECIAL_TOKENS}
     config = checkpoint.hub_config(SIZES, ids)
     weights = checkpoint.random_weights(config, seed=1, scale=8)
@@ -89,24 +86,15 @@ def record_embeddings(output: Path, tokenizer: Tokenizer) -> None:
     tensors = {rule: torch.stack([reference.embed(given, rule) for given in inputs]) for rule in ("mrope", "sequential")}
     tensors["shuffled"] = torch.stack([reference.embed(shuffled(given)) for given in inputs])
     tensors |= layer_states(reference, inputs[[item["id"] for item in ITEMS].index("wrapped")])
-    for stack in (reference.backbone.language_model.layers, reference.backbone.visual.blocks):
-        kind = "text" if stack is reference.backbone.language_model.layers else "vision"
-        left_out = stack[0]
-        stack[0] = Skip()
-        tensors[f"without_{kind}_layer"] = torch.stack([reference.embed(given) for given in inputs])
-        stack[0] = left_out
+    backbone = reference.backbone
+    for name, error in recording.without_layers(text=backbone.language_model.layers, vision=backbone.visual.blocks).items():
+        with error:
+            tensors[name] = torch.stack([reference.embed(given) for given in inputs])
     check_sensitivity(tensors, inputs)
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, output / "embeddings.safetensors")
-    (output / "items.jsonl").write_text("".join(json.dumps(item, ensure_ascii=False) + "\n" for item in ITEMS))
-    lines = (json.dumps(input_record(reference, item["id"], given)) for item, given in zip(ITEMS, inputs))
-    (output / "inputs.jsonl").write_text("".join(line + "\n" for line in lines))
-
-
-class Skip(torch.nn.Module):
-    """A layer left out."""
-
-    def forward(self, hidden_states, *_, **__):
-        return hidden_states
+    recording.write_lines(output / "items.jsonl", ITEMS)
+    records = [input_record(reference, item["id"], given) for item, given in zip(ITEMS, inputs)]
+    recording.write_lines(output / "inputs.jsonl", records, ascii=True)
 
 
 def layer_states(reference: Reference, given: Input) -> dict[str, torch.Tensor]:
@@ -153,7 +141,7 @@ def training_cases() -> dict[str, dict]:
     everywhere = rf"{text}|.*visual\.blocks\..*\.(qkv|proj|fc1|fc2)|.*visual\.merger\.mlp\.(0|2)"
     base = {"batch_size": 4, "max_steps": 10, "learning_rate": 3e-4, "schedule": "linear", "warmup_steps": 2,
             "weight_decay": 0.0, "max_grad_norm": 1.0, "temperature": 0.02, "duplicates": "mask"}  # fmt: skip
-    return {
+    cases = {
         "lora": {"options": base, "adapter": {"target_modules": ["q_proj", "k_proj", "v_proj", "o_proj"]}},
         "dora": {
             "options": {**base, "schedule": "cosine", "positions": "sequential", "temperature": 0.05},
@@ -163,10 +151,11 @@ def training_cases() -> dict[str, dict]:
         "negatives": {
             "options": {**base, "schedule": "constant", "warmup_steps": 0, "max_grad_norm": 0.0, "temperature": 0.1},
             "adapter": {"target_modules": everywhere, "use_rslora": True},
-            "rows": "negatives",
+            "rows": negative_rows,
         },
         "full": {"options": {**base, "learning_rate": 1e-4, "weight_decay": 0.05, "temperature": 0.05}},
     }  # fmt: skip
+    return {name: {"rows": plain_rows, "rank": 4, **case} for name, case in cases.items()}
 
 
 def plain_rows() -> list[dict]:
@@ -193,60 +182,6 @@ def negative_rows() -> list[dict]:
     rows[5]["negatives"] = [{"text": "Another name."}]
     rows[6]["negatives"] = [rows[4]["target"], {"text": "Yes."}]
     return rows
-
-
-def record_training(output: Path, tokenizer: Tokenizer, name: str, case: dict) -> None:
-    directory = output / "training" / name
-    directory.mkdir(parents=True)
-    if "adapter" in case:
-        write_adapter(Reference(output / "model", tokenizer), directory / "adapter", case["adapter"])
-    rows = negative_rows() if case.get("rows") == "negatives" else plain_rows()
-
-    def run(dtype: torch.dtype) -> tuple[Reference, dict]:
-        reference = Reference(output / "model", tokenizer, dtype=dtype)
-        if "adapter" in case:
-            reference.model = PeftModel.from_pretrained(
-                reference.model, directory / "adapter", is_trainable=True, autocast_adapter_dtype=False
-            ).to(dtype)
-        return reference, training.train(reference, rows, output / "pictures", case["options"])
-
-    reference, result = run(torch.float32)
-    check_noise(name, result["losses"], run(torch.float64)[1]["losses"])
-    gradients = {training.adapter_name(n): g.contiguous() for n, g in result.pop("gradients").items()}
-    save_file(gradients, directory / "gradients.safetensors")
-    if "adapter" in case:
-        trained = reference.model.named_parameters()
-        final = {training.adapter_name(n): p.detach().contiguous() for n, p in trained if p.requires_grad}
-        save_file(final, directory / "final.safetensors")
-    (directory / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    checkpoint.write_json(directory / "expected.json", {"options": case["options"], **result})
-    print(f"{name}: loss {result['losses'][0]:.4f} to {result['losses'][-1]:.4f}, {len(gradients)} gradients")
-
-
-def check_noise(name: str, single: list[float], double: list[float]) -> None:
-    """A run whose losses the reference itself cannot repeat to a fraction of the bound is of no use."""
-    worst = max(abs(a - b) / b for a, b in zip(single, double))
-    print(f"{name}: rounding moves a loss by {worst:.1e} of it")
-    if worst > 2e-5:
-        raise SystemExit(f"{name}: losses that hang on rounding")
-
-
-def write_adapter(reference: Reference, directory: Path, settings: dict) -> None:
-    """An adapter as peft writes it, with B of other than zero, so that A has a gradient at the first step."""
-    model = get_peft_model(reference.model, LoraConfig(r=4, lora_alpha=8, lora_dropout=0.0, **settings))
-    generator = torch.Generator().manual_seed(3)
-    for parameter_name, parameter in sorted(model.named_parameters()):
-        if "lora_" in parameter_name and "magnitude" not in parameter_name:
-            parameter.data = 0.1 * torch.randn(parameter.shape, generator=generator)
-        elif "magnitude" in parameter_name:
-            parameter.data *= 1 + 0.1 * torch.randn(parameter.shape, generator=generator)
-    model.save_pretrained(directory)
-    (directory / "README.md").unlink(missing_ok=True)
-    config = json.loads((directory / "adapter_config.json").read_text())
-    config["base_model_name_or_path"] = None
-    if isinstance(config["target_modules"], list):
-        config["target_modules"].sort()
-    checkpoint.write_json(directory / "adapter_config.json", config)
 
 
 if __name__ == "__main__":
