@@ -6,17 +6,15 @@ and six steps of LoRA and of full training. Pictures are those of test/golden/pi
 """
 
 import argparse
-import contextlib
 import importlib.util
-import json
 import shutil
 from pathlib import Path
 
 import torch
-from peft import PeftModel
 from safetensors.torch import save_file
 
-from golden import checkpoint, families, training
+from golden import checkpoint, families, recording
+from golden.recording import replaced
 
 # scripts/golden.py: the package of that name hides it
 spec = importlib.util.spec_from_file_location("golden_script", Path(__file__).with_name("golden.py"))
@@ -24,13 +22,20 @@ base = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(base)
 
 BOUND = 5e-5
-OPTIONS = {"batch_size": 4, "max_steps": 6, "learning_rate": 3e-4, "schedule": "linear", "warmup_steps": 2,
-           "weight_decay": 0.0, "max_grad_norm": 1.0, "temperature": 0.05, "duplicates": "mask"}  # fmt: skip
 ITEMS = base.ITEMS + [
     {"id": "slow", "text": "Seen slowly:", "videos": [{"frames": [f"frame{i}.png" for i in range(5)], "fps": 0.7}]},
     {"id": "quick", "text": "<|vision_start|><|video_pad|><|vision_end|> quick <|video_pad|>.",
      "videos": [{"frames": [f"frame{i}.png" for i in range(8)], "fps": 5},
                 {"frames": ["scene2.png", "scene2.png"], "fps": 1}]},
+]  # fmt: skip
+DEEP_ITEMS = [
+    {"id": "text", "text": "A red circle left of a blue square."},
+    {"id": "image", "text": "Before text:", "images": ["scene0.png"]},
+    {"id": "ending", "text": "Ends with <|image_pad|>", "images": ["scene1.png"]},
+    {"id": "bare", "text": "<|image_pad|>", "images": ["portrait.png"]},
+    {"id": "two", "text": "Then <|image_pad|> and <|image_pad|>", "images": ["dot.png", "scene3.png"]},
+    {"id": "video", "text": "<|video_pad|>, then <|image_pad|>", "images": ["scene2.png"],
+     "videos": [{"frames": ["frame0.png", "frame4.png"], "fps": 2}]},
 ]  # fmt: skip
 
 
@@ -40,15 +45,17 @@ def main() -> None:
     parser.add_argument("--family", choices=list(families.SIZES))
     options = parser.parse_args()
     torch.set_num_threads(1)
-    for family in [options.family] if options.family else families.SIZES:
-        record(family, options.output / family, options.output / "pictures")
+    for name in [options.family] if options.family else families.SIZES:
+        record(name, options.output / name, options.output / "pictures")
 
 
-def record(family: str, directory: Path, pictures: Path) -> None:
+def record(name: str, directory: Path, pictures: Path) -> None:
+    family = families.family_of(name)
+    items = DEEP_ITEMS if name == "qwen3_vl_deep" else ITEMS
     shutil.rmtree(directory, ignore_errors=True)
-    tokenizer = checkpoint.train_tokenizer(base.CORPUS, families.TEXT["vocab_size"])
+    tokenizer = checkpoint.train_tokenizer(recording.CORPUS, families.TEXT["vocab_size"])
     ids = {token: tokenizer.token_to_id(token) for token in checkpoint.SPECIAL_TOKENS}
-    config = families.config_of(family, families.SIZES[family], ids)
+    config = families.config_of(family, families.SIZES[name], ids)
     vision = config["vision_config"]
     unit = (2 * vision["patch_size"]) ** 2
     preprocessor = {**checkpoint.preprocessor_config(4 * unit, 20 * unit), "patch_size": vision["patch_size"]}
@@ -64,25 +71,21 @@ def record(family: str, directory: Path, pictures: Path) -> None:
     make = families.REFERENCES[family]
     with torch.no_grad():
         reference = make(directory / "model", tokenizer)
-        inputs = [reference.prepare(item, pictures) for item in ITEMS]
+        inputs = [reference.prepare(item, pictures) for item in items]
         right = torch.stack([reference.embed(given) for given in inputs])
-        for name, broken in errors(family, reference).items():
+        for error, broken in errors(family, reference).items():
             with broken:
-                check_moved(name, right, torch.stack([reference.embed(given) for given in inputs]), inputs)
+                check_moved(error, right, torch.stack([reference.embed(given) for given in inputs]), inputs)
+        if name == "qwen3_vl_deep":
+            check_levels(reference, right, inputs)
     save_file({"mrope": right.contiguous()}, directory / "embeddings.safetensors")
-    (directory / "items.jsonl").write_text("".join(json.dumps(item, ensure_ascii=False) + "\n" for item in ITEMS))
-    lines = (json.dumps(base.input_record(reference, item["id"], given)) for item, given in zip(ITEMS, inputs))
-    (directory / "inputs.jsonl").write_text("".join(line + "\n" for line in lines))
-    for name in ("lora", "full"):
-        record_training(name, directory, pictures, lambda dtype: make(directory / "model", tokenizer, dtype=dtype))
-
-
-@contextlib.contextmanager
-def replaced(target, name: str, value):
-    before = getattr(target, name)
-    setattr(target, name, value)
-    yield
-    setattr(target, name, before)
+    recording.write_lines(directory / "items.jsonl", items)
+    records = [base.input_record(reference, item["id"], given) for item, given in zip(items, inputs)]
+    recording.write_lines(directory / "inputs.jsonl", records, ascii=True)
+    for mode, case in training_cases(name).items():
+        recording.record_training(
+            directory, pictures, mode, case, lambda model, dtype: make(model, tokenizer, dtype=dtype), noise=2e-5
+        )
 
 
 def errors(family: str, reference) -> dict:
@@ -104,32 +107,36 @@ def check_moved(name: str, right: torch.Tensor, wrong: torch.Tensor, inputs: lis
         raise SystemExit(f"{name} hardly matters")
 
 
-def record_training(name: str, directory: Path, pictures: Path, make) -> None:
-    case = directory / "training" / name
-    case.mkdir(parents=True)
-    targets = r".*(\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj|qkv|linear_fc1)|merger\.mlp\.0)"
-    options = OPTIONS if name == "lora" else {**OPTIONS, "learning_rate": 1e-4, "weight_decay": 0.05}
-    if name == "lora":
-        base.write_adapter(make(torch.float32), case / "adapter", {"target_modules": targets})
-    rows = base.plain_rows()
+def check_levels(reference, right: torch.Tensor, inputs: list) -> None:
+    """The level behind the last layer shows where an item ends with a picture, and only there; the next one nowhere."""
+    ends = [given.ids[-1].item() == reference.model.config.image_token_id for given in inputs]
+    for levels, shows in (([0], ends), ([0, 1], [False] * len(inputs))):
+        with replaced(reference.backbone.visual, "deepstack_visual_indexes", levels):
+            moved = [(reference.embed(given) - r).abs().max().item() for given, r in zip(inputs, right)]
+        if any((each > 50 * BOUND) != expected for each, expected in zip(moved, shows)):
+            raise SystemExit(f"levels {levels}: embeddings move by {moved}")
+
+
+def training_cases(name: str) -> dict[str, dict]:
+    everywhere = r".*(\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj|qkv|linear_fc1)|merger\.mlp\.0)"
+    deep = name == "qwen3_vl_deep"
+    cases = recording.training_cases(everywhere, [], deep_rows if deep else rows)
+    return {mode: {**cases[mode], "rank": 4} for mode in (["lora"] if deep else ["lora", "full"])}
+
+
+def rows() -> list[dict]:
+    result = base.plain_rows()
     frames = [f"frame{i}.png" for i in range(3)]
-    rows[1]["query"] = {"text": "What moves?", "videos": [{"frames": frames, "fps": 1}], "images": ["scene1.png"]}
+    result[1]["query"] = {"text": "What moves?", "videos": [{"frames": frames, "fps": 1}], "images": ["scene1.png"]}
+    return result
 
-    def run(dtype: torch.dtype) -> dict:
-        reference = make(dtype)
-        if name == "lora":
-            reference.model = PeftModel.from_pretrained(
-                reference.model, case / "adapter", is_trainable=True, autocast_adapter_dtype=False
-            ).to(dtype)
-        return training.train(reference, rows, pictures, options)
 
-    result = run(torch.float32)
-    base.check_noise(name, result["losses"], run(torch.float64)["losses"])
-    gradients = {training.adapter_name(n): g.contiguous() for n, g in result.pop("gradients").items()}
-    save_file(gradients, case / "gradients.safetensors")
-    (case / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    checkpoint.write_json(case / "expected.json", {"options": options, **result})
-    print(f"{name}: loss {result['losses'][0]:.4f} to {result['losses'][-1]:.4f}, {len(gradients)} gradients")
+def deep_rows() -> list[dict]:
+    """Some end with a picture."""
+    result = rows()
+    for i in (0, 3, 5):
+        result[i]["query"]["text"] = f"Number {i}: <|image_pad|>"
+    return result
 
 
 if __name__ == "__main__":

@@ -33,6 +33,11 @@ SIZES = {
                           "hidden_act": "gelu_pytorch_tanh"},
     },
 }  # fmt: skip
+# More levels of DeepStack than text layers: the second enters behind the last layer, the third nowhere.
+SIZES["qwen3_vl_deep"] = {
+    "text_config": {**SIZES["qwen3_vl"]["text_config"], "num_hidden_layers": 2},
+    "vision_config": {**SIZES["qwen3_vl"]["vision_config"], "depth": 3, "deepstack_visual_indexes": [0, 1, 2]},
+}
 
 
 def config_of(family: str, sizes: dict, ids: dict[str, int]) -> dict:
@@ -113,3 +118,8 @@ class Qwen3Reference(Reference):
 
 
 REFERENCES = {"qwen2_5_vl": Qwen25Reference, "qwen3_vl": Qwen3Reference}
+
+
+def family_of(name: str) -> str:
+    """The family of a name in SIZES."""
+    return next(family for family in CLASSES if name.startswith(family))
