@@ -11,6 +11,8 @@ void Batch::check(const ModelConfig& config) const {
           " to ", seq_starts[sequence_count], ", expected 0 to ", token_count, ", the number of tokens");
   for (int64_t b = 0; b < sequence_count; ++b)
     require(seq_starts[b] < seq_starts[b + 1], code, "sequence ", b, " of the batch has no tokens");
+  require(config.takes_pictures() || image_count + patch_count == 0, code, "a ", config.family,
+          " model takes text only, the batch has ", image_count, " pictures");
   const int64_t merge = config.vision.merge_size;
   int64_t patches_expected = 0;
   for (int64_t i = 0; i < image_count; ++i) {

@@ -45,9 +45,12 @@ RopeConfig read_rope(const nlohmann::json& json) {
 }
 
 TextConfig read_text(const nlohmann::json& json) {
-  return {json.at("vocabSize"),     json.at("hiddenSize"), json.at("intermediateSize"), json.at("layers"),
-          json.at("heads"),         json.at("kvHeads"),    json.at("headSize"),         json.at("rmsNormEps"),
-          json.at("attentionBias"), json.at("qkNorm"),     json.at("fusedProjections"), read_rope(json.at("rope"))};
+  TextConfig text{
+      json.at("vocabSize"),     json.at("hiddenSize"), json.at("intermediateSize"), json.at("layers"),
+      json.at("heads"),         json.at("kvHeads"),    json.at("headSize"),         json.at("rmsNormEps"),
+      json.at("attentionBias"), json.at("qkNorm"),     json.at("fusedProjections"), read_rope(json.at("rope"))};
+  text.causal = json.value("causal", true);
+  return text;
 }
 
 VisionConfig read_vision(const nlohmann::json& json) {
@@ -85,7 +88,6 @@ VisionConfig read_vision(const nlohmann::json& json) {
 void read_tower(const nlohmann::json& json, TextConfig& text) {
   text.position_embeddings = json.at("positionEmbeddings");
   text.activation = activation_of(json.at("activation"));
-  text.causal = json.at("causal");
 }
 
 void check_text(const TextConfig& t) {
@@ -133,7 +135,7 @@ ModelConfig ModelConfig::from_json(const nlohmann::json& json) {
     config.family = json.at("family").get<std::string>();
     find_family(config.family);
     config.text = read_text(json.at("text"));
-    config.vision = read_vision(json.at("vision"));
+    if (json.contains("vision")) config.vision = read_vision(json.at("vision"));
     if (config.dual()) read_tower(json.at("text"), config.text);
     config.image_token = json.at("tokens").at("image");
     config.video_token = json.at("tokens").value("video", -1);
@@ -142,6 +144,7 @@ ModelConfig ModelConfig::from_json(const nlohmann::json& json) {
     fail("E_MODEL", "config: ", error.what());
   }
   check_text(config.text);
+  if (!config.takes_pictures()) return config;
   check_vision(config.vision);
   require(config.dual() || config.vision.output_size == config.text.hidden_size, "E_MODEL",
           "config: the vision tower puts out ", config.vision.output_size, " values, the text model takes ",

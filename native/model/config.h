@@ -42,6 +42,7 @@ struct TextConfig {
 };
 
 enum class VisionKind {
+  None,  // a text decoder by itself
   Qwen2,
   Qwen2_5,
   Qwen3,
@@ -51,11 +52,11 @@ enum class VisionKind {
 };
 
 struct VisionConfig {
-  VisionKind kind;
-  int64_t depth, embed_dim, heads, intermediate_size, in_channels, patch_size, temporal_patch_size, merge_size,
-      output_size;
-  Activation activation;
-  float norm_eps;
+  VisionKind kind = VisionKind::None;
+  int64_t depth = 0, embed_dim = 0, heads = 1, intermediate_size = 0, in_channels = 0, patch_size = 0,
+          temporal_patch_size = 0, merge_size = 1, output_size = 0;
+  Activation activation = Activation::Silu;
+  float norm_eps = 0;
   // Qwen2.5: side of an attention window in pixels, and the blocks that attend beyond it
   int64_t window_size = 0;
   std::vector<int64_t> full_attention_blocks{};
@@ -86,6 +87,7 @@ struct ModelConfig {
   int32_t image_token, video_token;  // -1: the model has none
   bool numbered_pictures = false;    // tokens below zero stand for pictures, outside of the vocabulary (Phi-3-V)
 
+  bool takes_pictures() const { return vision.kind != VisionKind::None; }
   // Two towers (model/dual_encoder.h) in place of a decoder.
   bool dual() const { return vision.kind == VisionKind::Dual; }
   bool is_placeholder(int32_t token) const {

@@ -27,7 +27,8 @@ std::string Family::spell(const std::string& name, const Naming& naming) const {
 }
 
 const Family& find_family(const std::string& name) {
-  static const Family* const families[] = {&kQwen2Vl, &kQwen2_5Vl, &kQwen3Vl, &kLlavaNext, &kPhi3V, &kClip, &kSiglip};
+  static const Family* const families[] = {&kQwen2Vl, &kQwen2_5Vl, &kQwen3Vl, &kLlavaNext, &kPhi3V, &kClip,
+                                           &kSiglip,  &kQwen2,     &kQwen3,   &kMistral,   &kPhi3};
   for (const Family* family : families)
     if (family->name == name) return *family;
   fail("E_MODEL", "config: no engine for the model family ", name);

@@ -34,7 +34,7 @@ struct Family {
 const Family& find_family(const std::string& name);
 
 // The families, in model/families/.
-extern const Family kQwen2Vl, kQwen2_5Vl, kQwen3Vl, kLlavaNext, kPhi3V, kClip, kSiglip;
+extern const Family kQwen2Vl, kQwen2_5Vl, kQwen3Vl, kLlavaNext, kPhi3V, kClip, kSiglip, kQwen2, kQwen3, kMistral, kPhi3;
 
 // model.visual.* and model.language_model.* (transformers 4.52 and later), visual.* and model.* (hub), visual.* and
 // language_model.* (the bare model).

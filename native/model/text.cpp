@@ -11,7 +11,8 @@ namespace vlm2vec {
 BlockSpec text_block(const TextConfig& config, const std::string& prefix, int64_t index) {
   const std::string layer = prefix + "layers." + std::to_string(index), attention = layer + ".self_attn.",
                     mlp = layer + ".mlp.";
-  BlockSpec spec{config.hidden_size, config.heads, config.kv_heads, config.head_size, config.rms_norm_eps, true};
+  BlockSpec spec{config.hidden_size, config.heads,        config.kv_heads,
+                 config.head_size,   config.rms_norm_eps, config.causal};
   spec.norm1 = layer + ".input_layernorm";
   spec.norm2 = layer + ".post_attention_layernorm";
   spec.out = attention + "o_proj";

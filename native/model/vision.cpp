@@ -27,8 +27,22 @@ constexpr Kind projector(VisionKind kind) {
           projector_tower_bytes};
 }
 
-const Kind kKinds[] = {qwen<qwen2_tower>(VisionKind::Qwen2), qwen<qwen2_5_tower>(VisionKind::Qwen2_5),
-                       qwen<qwen3_tower>(VisionKind::Qwen3), projector<llava_tower>(VisionKind::Llava),
+class NoTower final : public VisionTower {
+ public:
+  std::unique_ptr<Saved> forward(const Context&, Tensor, const Batch&, bool, size_t) const override { return {}; }
+  void backward(const Context&, Tensor, const Batch&, Saved&) const override {}
+  bool trains() override { return false; }
+  void each_linear(const std::function<void(Linear&)>&) override {}
+};
+
+const Kind kNone{VisionKind::None, [](Weights&) -> std::unique_ptr<VisionTower> { return std::make_unique<NoTower>(); },
+                 [](const VisionConfig&, DType, int64_t) { return PassBytes(); }};
+
+const Kind kKinds[] = {kNone,
+                       qwen<qwen2_tower>(VisionKind::Qwen2),
+                       qwen<qwen2_5_tower>(VisionKind::Qwen2_5),
+                       qwen<qwen3_tower>(VisionKind::Qwen3),
+                       projector<llava_tower>(VisionKind::Llava),
                        projector<phi3_tower>(VisionKind::Phi3)};
 
 const Kind& find_kind(VisionKind kind) {

@@ -24,9 +24,9 @@ export function forwardFlops(
   )
   const { text, vision } = config
   const patches = sum(slices)
-  const merged = patches / vision.mergeSize ** 2
   const textAttention = 4 * text.headSize * text.heads * text.layers * sum(lengths.map((n) => (n * (n + 1)) / 2))
-  const visionAttention = 4 * vision.embedDim * vision.depth * sum(slices.map((n) => n * n))
+  const visionAttention = vision ? 4 * vision.embedDim * vision.depth * sum(slices.map((n) => n * n)) : 0
+  const merged = vision ? patches / vision.mergeSize ** 2 : 0
   return {
     vision: 2 * (parameters.vision * patches + parameters.merger * merged) + visionAttention,
     text: 2 * parameters.text * sum(lengths) + textAttention,

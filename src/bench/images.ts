@@ -31,7 +31,7 @@ export const images = defineKind({
       const place = { imageRoot: '.', where: `picture ${index}`, index: 0 }
       const visual = await readVisual(encoded[index % encoded.length]!, place)
       const sized = await sizeVisual(visual, { rules: inputRules(config), settings, pictures }, place)
-      const { patches } = await patchesOf(sized, config, settings, false)
+      const { patches } = await patchesOf(sized, config.vision!, settings, false)
       return patches.byteLength + sized.frames.reduce((sum, { data }) => sum + data.length, 0)
     }
     const all = async (): Promise<void> => {

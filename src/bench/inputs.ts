@@ -1,6 +1,7 @@
 /** Inputs of random content: what is timed does not depend on what a picture shows. */
+import { Vlm2VecError } from '../errors.js'
 import type { ModelConfig } from '../model/config.js'
-import type { PreparedItem } from '../preprocess/prepared.js'
+import type { PreparedItem, PreparedVisual } from '../preprocess/prepared.js'
 import { featureCount } from '../preprocess/pictures.js'
 import { inputRules, type VisualRun } from '../preprocess/rules.js'
 
@@ -39,36 +40,31 @@ export interface RandomItem {
 
 /** A square picture, where there is one, and text after it. */
 export function randomItem(config: ModelConfig, { length, side, seed }: RandomItem): PreparedItem {
-  const { patchSize, mergeSize, temporalPatchSize, inChannels } = config.vision
-  const cell = patchSize * mergeSize
-  const patches = Math.max(1, Math.round(side / cell)) * mergeSize
-  const grid: [number, number, number] = [1, patches, patches]
-  const placeholders = side > 0 ? (patches / mergeSize) ** 2 : 0
+  const pictures = side > 0 ? [randomPicture(config, side, seed)] : []
+  const placeholders = pictures[0]?.features ?? 0
   const tokens = new Int32Array(placeholders + length).fill(config.tokens.image)
   const next = randomWords(seed + 1)
   const special = new Set(Object.values(config.tokens))
   for (let i = placeholders; i < tokens.length; i++)
     do tokens[i] = next() % config.text.vocabSize
     while (special.has(tokens[i]!))
-  const runs: VisualRun[] = side > 0 ? [{ kind: 'image', start: 0, grid }] : []
-  const values = patches * patches * inChannels * temporalPatchSize * patchSize * patchSize
+  const runs: VisualRun[] = pictures.map(({ grid }) => ({ kind: 'image', start: 0, grid }))
   return {
     prompt: '',
     tokens,
     positions: inputRules(config).positions(tokens, runs, 'mrope'),
-    visuals:
-      side > 0
-        ? [
-            {
-              kind: 'image',
-              key: `random ${seed}`,
-              grid,
-              patches: randomFloats(values, seed),
-              features: featureCount(grid, config.vision)
-            }
-          ]
-        : [],
+    visuals: pictures,
     contentKey: `random ${seed}`,
     inputKey: `random ${seed}`
   }
+}
+
+function randomPicture({ family, vision }: ModelConfig, side: number, seed: number): PreparedVisual {
+  if (!vision) throw new Vlm2VecError('E_OPTION', `A ${family} model takes text only: --case image=0.`)
+  const { patchSize, mergeSize, temporalPatchSize, inChannels } = vision
+  const patches = Math.max(1, Math.round(side / (patchSize * mergeSize))) * mergeSize
+  const grid: [number, number, number] = [1, patches, patches]
+  const values = patches * patches * inChannels * temporalPatchSize * patchSize * patchSize
+  const features = featureCount(grid, vision)
+  return { kind: 'image', key: `random ${seed}`, grid, patches: randomFloats(values, seed), features }
 }

@@ -177,8 +177,9 @@ function visualTensors({ id, prepared: { visuals } }: Shown, { vision }: ModelCo
   }
   const name = `${id}.pixel_values`
   if (!visuals[0]!.imageSize) return [...resized, { name, shape: [rows, patches.length / rows], data: patches }]
-  const tile = vision.imageSize!
-  const pixels = tilePixels(patches, { tile, patchSize: vision.patchSize, mergeSize: vision.mergeSize })
+  const { imageSize, patchSize, mergeSize } = vision!
+  const tile = imageSize!
+  const pixels = tilePixels(patches, { tile, patchSize, mergeSize })
   return [...resized, { name, shape: [pixels.length / (3 * tile * tile), 3, tile, tile], data: pixels }]
 }
 

@@ -5,6 +5,7 @@
 import { join } from 'node:path'
 import { Vlm2VecError } from '../errors.js'
 import { readJsonObject, type Fields } from '../json-fields.js'
+import { readDecoderAlone } from './config/decoder.js'
 import { readClip, readSiglip } from './config/dual.js'
 import { readLlavaNext } from './config/llava-next.js'
 import { readPhi3V } from './config/phi3-v.js'
@@ -42,12 +43,16 @@ export interface TextConfig {
   /** q, k and v from one linear layer, gate and up from another (Phi-3) */
   fusedProjections: boolean
   rope: RopeConfig
+  /** tokens of the longest item */
   maxPositions: number
+  /** tokens that some layer sees at a time, itself included: attention here is full, so that longer items would come out wrong */
+  window?: number
   tiedEmbeddings: boolean
-  /** text towers of dual encoders: learned positions in place of rotary ones, what follows the first linear layer, the mask */
+  /** false: tokens see what follows them too */
+  causal?: boolean
+  /** text towers of dual encoders: learned positions in place of rotary ones, and what follows the first linear layer */
   positionEmbeddings?: number
   activation?: VisionConfig['activation']
-  causal?: boolean
 }
 
 export interface VisionConfig {
@@ -87,10 +92,16 @@ export interface VisionConfig {
   tileOrder?: 'sub_glb' | 'glb_sub'
 }
 
+/** Decoders by themselves, which take text only. */
+export type TextFamily = 'qwen2' | 'qwen3' | 'mistral' | 'phi3'
+export type PictureFamily = 'qwen2_vl' | 'qwen2_5_vl' | 'qwen3_vl' | 'llava_next' | 'phi3_v' | 'clip' | 'siglip'
+export type Family = PictureFamily | TextFamily
+
 export interface ModelConfig {
-  family: 'qwen2_vl' | 'qwen2_5_vl' | 'qwen3_vl' | 'llava_next' | 'phi3_v' | 'clip' | 'siglip'
+  family: Family
   text: TextConfig
-  vision: VisionConfig
+  /** absent in those of `TextFamily` */
+  vision?: VisionConfig
   /** -1: the model has no such token; numbered: -k stands for picture k, outside of the vocabulary */
   tokens: { image: number; video: number; visionStart: number; visionEnd: number; numbered?: boolean }
   /** width of a vector, where it is not `text.hiddenSize` */
@@ -102,16 +113,27 @@ export interface ModelConfig {
   dual?: { pooling: 'eos'; eosToken: number } | { pooling: 'last'; padToken: number }
 }
 
+/** The configuration of a model that takes pictures. */
+export type PictureConfig = ModelConfig & { family: PictureFamily; vision: VisionConfig }
+
+export const takesPictures = (config: ModelConfig): config is PictureConfig => config.vision !== undefined
+
 /** Width of the vectors that a model makes. */
 export const embeddingSize = (config: ModelConfig): number => config.embeddingSize ?? config.text.hiddenSize
 
+type Reader = (root: Fields, directory: string) => ModelConfig | Promise<ModelConfig>
+
 /** The reader of each `model_type`. */
-const READERS: Record<string, (root: Fields, directory: string) => ModelConfig | Promise<ModelConfig>> = {
+const READERS: Record<Family, Reader> = {
   clip: readClip,
   llava_next: readLlavaNext,
+  mistral: readDecoderAlone('mistral'),
+  phi3: readDecoderAlone('phi3'),
   phi3_v: readPhi3V,
+  qwen2: readDecoderAlone('qwen2'),
   qwen2_vl: readQwen2Vl,
   qwen2_5_vl: readQwen25Vl,
+  qwen3: readDecoderAlone('qwen3'),
   qwen3_vl: readQwen3Vl,
   siglip: readSiglip
 }
@@ -126,7 +148,7 @@ export async function readModelConfig(directory: string): Promise<ModelConfig> {
       `${path}: no such file. A model directory holds config.json, weights and a tokenizer.`
     )
   const family = root.string('model_type')
-  const reader = READERS[family ?? '']
+  const reader = (READERS as Record<string, Reader | undefined>)[family ?? '']
   if (!reader) throw root.error('model_type', `a supported architecture (${Object.keys(READERS).join(', ')})`)
   if (root.has('quantization_config'))
     throw root.error('quantization_config', 'no quantized weights (f32, f16 and bf16 are supported)')

@@ -9,7 +9,7 @@ import { embeddingSize } from './config.js'
 import type { Embedder } from './embedder.js'
 import { copyModelFiles, presetOf } from './model-files.js'
 import { writePreset } from './preset.js'
-import { fitsSentenceTransformers, writeSentenceTransformers } from './sentence-transformers-files.js'
+import { unfitForSentenceTransformers, writeSentenceTransformers } from './sentence-transformers-files.js'
 import { writeModelCard } from './write-model-card.js'
 
 export interface ExportOptions {
@@ -26,15 +26,11 @@ export async function exportModel(embedder: Embedder, output: string, options: E
     throw new Vlm2VecError('E_OUTPUT', `${output} is not empty; choose another directory or remove it.`)
   const { processor, files } = embedder
   const sentenceTransformers = options.format === 'sentence-transformers'
-  if (sentenceTransformers && !fitsSentenceTransformers(processor))
+  const reason = sentenceTransformers ? unfitForSentenceTransformers(processor) : undefined
+  if (reason !== undefined)
     throw new Vlm2VecError(
       'E_OPTION',
-      `sentence-transformers cannot load a ${processor.config.family} model; use --format huggingface.`
-    )
-  if (options.format === 'sentence-transformers' && processor.config.dual)
-    throw new Vlm2VecError(
-      'E_OPTION',
-      'The format sentence-transformers is written for decoders only; SentenceTransformer loads a CLIP or SigLIP directory as it is.'
+      `The format sentence-transformers is not written here: ${reason}. Use --format huggingface.`
     )
   await writeDirectoryWhole(output, async (temporary) => {
     await copyModelFiles(files.directory, temporary)

@@ -7,12 +7,23 @@ import { join } from 'node:path'
 import { writeWhole } from '../atomic.js'
 import { writeTensors } from '../data/safetensors.js'
 import type { Processor } from '../preprocess/processor.js'
+import { takesPictures } from './config.js'
 
 const POOLING = { last: 'lasttoken', mean: 'mean', cls: 'cls' } as const
 
-/** Whether it can: models with two towers are put together otherwise, and Phi's processor is code that transformers lacks. */
-export const fitsSentenceTransformers = ({ config, rules }: Processor): boolean =>
-  !config.dual && rules.imagePlaceholder === undefined
+/** Why it cannot load this model with these settings; undefined: it can. */
+export function unfitForSentenceTransformers({ config, rules, settings }: Processor): string | undefined {
+  if (config.dual) return `it loads a ${config.family} directory as it is, and needs no files of its own`
+  if (rules.imagePlaceholder !== undefined)
+    return `the processor of a ${config.family} model is code that transformers lacks`
+  if (isPlainText({ config, settings }) && settings.suffix)
+    return 'it puts prompts in front of a text, but nothing behind; leave the suffix out'
+  return undefined
+}
+
+/** Whether the tokenizer takes texts as they stand: what a template gives, transformers' tokenizers add nothing to. */
+const isPlainText = ({ config, settings }: Pick<Processor, 'config' | 'settings'>): boolean =>
+  !takesPictures(config) && settings.prompt !== 'chat'
 
 /** Adds to `directory`, which holds a model that transformers loads. */
 export async function writeSentenceTransformers(
@@ -21,7 +32,8 @@ export async function writeSentenceTransformers(
   dimension: number
 ): Promise<void> {
   const { hiddenSize } = processor.config.text
-  const { instruction, pooling, normalize } = processor.settings
+  const { pooling, normalize } = processor.settings
+  const instruction = promptOf(processor)
   const json = (name: string, value: unknown): Promise<void> =>
     writeWhole(join(directory, name), `${JSON.stringify(value, null, 2)}\n`)
   const kinds = [
@@ -60,23 +72,29 @@ export async function writeSentenceTransformers(
   if (normalize) await json(`${modules.at(-1)!.path}/config.json`, {})
 }
 
+function promptOf(processor: Processor): string | undefined {
+  const { instruction, separator } = processor.settings
+  return instruction !== undefined && isPlainText(processor) ? instruction + separator : instruction
+}
+
 function transformerConfig(processor: Processor): object {
   const { config, settings } = processor
   const forward = { method: 'forward', method_output_name: 'last_hidden_state' }
+  const outputs = { transformer_task: 'feature-extraction', module_output_name: 'token_embeddings' }
+  if (isPlainText(processor)) return { ...outputs, modality_config: { text: forward } }
   const { image, sources } = settings
   const fromFile = [sources.minPixels, sources.maxPixels].every((source) => source.endsWith('processor_config.json'))
   const template = chatTemplate(processor)
   return {
-    transformer_task: 'feature-extraction',
+    ...outputs,
     modality_config: {
       text: forward,
       ...(config.tokens.image >= 0 && { image: forward }),
       ...(config.tokens.video >= 0 && { video: forward }),
       message: { ...forward, format: 'structured' }
     },
-    module_output_name: 'token_embeddings',
     // pictures as Pillow resizes them; torchvision moves vectors by some thousandths
-    processor_kwargs: { use_fast: false },
+    ...(takesPictures(config) && { processor_kwargs: { use_fast: false } }),
     processing_kwargs: {
       chat_template: {
         add_generation_prompt: settings.prompt === 'chat' && settings.generationPrompt,
@@ -103,7 +121,7 @@ function chatTemplate({ settings, placeholders, chatTemplate: own }: Processor):
         ? undefined
         : 'its first resize of pictures'
   const refuse = `{{- raise_exception("sentence-transformers does not have ${reason}: embed pictures with vlm2vec-native") -}}`
-  const front = (kind: 'image' | 'video'): string => JSON.stringify(`${placeholders[kind]} `)
+  const front = (kind: 'image' | 'video'): string => JSON.stringify(`${placeholders![kind]} `)
   return [
     '{%- set ns = namespace(instruction="", text="", images="", videos="") -%}',
     '{%- for message in messages -%}',
@@ -119,7 +137,7 @@ function chatTemplate({ settings, placeholders, chatTemplate: own }: Processor):
     '{%- set body = ns.instruction + between + ns.text -%}',
     ...(['video', 'image'] as const).map(
       (kind) =>
-        `{%- if ${JSON.stringify(placeholders[kind])} not in body -%}{%- set body = ns.${kind}s + body -%}{%- endif -%}`
+        `{%- if ${JSON.stringify(placeholders![kind])} not in body -%}{%- set body = ns.${kind}s + body -%}{%- endif -%}`
     ),
     `{{- body -}}${end}`
   ].join('')

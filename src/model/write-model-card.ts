@@ -4,6 +4,7 @@ import { stringify } from 'yaml'
 import { writeWhole } from '../atomic.js'
 import { parseHubId } from '../hub-id.js'
 import type { Processor } from '../preprocess/processor.js'
+import { takesPictures } from './config.js'
 
 export interface CardFacts {
   /** an adapter is a PEFT directory; sentence-transformers loads a model */
@@ -23,7 +24,11 @@ export async function writeModelCard(directory: string, processor: Processor, fa
     ...(parseHubId(base) && { base_model: base, base_model_relation: kind === 'adapter' ? 'adapter' : 'finetune' }),
     library_name: kind === 'adapter' ? 'peft' : sentenceTransformers ? 'sentence-transformers' : 'transformers',
     pipeline_tag: 'feature-extraction',
-    tags: [...(sentenceTransformers ? ['sentence-transformers'] : []), 'multimodal-embedding', 'vlm2vec-native']
+    tags: [
+      ...(sentenceTransformers ? ['sentence-transformers'] : []),
+      ...(takesPictures(processor.config) ? ['multimodal-embedding'] : []),
+      'vlm2vec-native'
+    ]
   }
   await writeWhole(join(directory, 'README.md'), `---\n${stringify(metadata)}---\n\n${bodyOf(processor, facts)}`)
 }
@@ -33,9 +38,10 @@ function bodyOf(
   { kind, base, dimension, sentenceTransformers, made }: CardFacts
 ): string {
   const name = parseHubId(base) ? base : basename(base)
+  const pictured = takesPictures(config)
   const python = sentenceTransformers
     ? [
-        'With sentence-transformers 6 (pictures need the extra `image`):',
+        `With sentence-transformers 6${takesPictures(config) ? ' (pictures need the extra `image`)' : ''}:`,
         '',
         '```python',
         'from sentence_transformers import SentenceTransformer',
@@ -51,8 +57,12 @@ function bodyOf(
     ['dimension', String(dimension)],
     ['pooling', `${settings.pooling}${settings.normalize ? ', vectors of length 1' : ''}`],
     ['prompt', settings.prompt],
-    ['positions of pictures', settings.positions],
-    ['pixels of a picture', `${settings.image.minPixels} to ${settings.image.maxPixels}`],
+    ...(pictured
+      ? ([
+          ['positions of pictures', settings.positions],
+          ['pixels of a picture', `${settings.image.minPixels} to ${settings.image.maxPixels}`]
+        ] as [string, string][])
+      : []),
     ...(settings.instruction === undefined
       ? []
       : [['instruction', JSON.stringify(settings.instruction)] as [string, string]])
@@ -60,7 +70,7 @@ function bodyOf(
   return [
     `# ${kind === 'adapter' ? 'Embedding adapter for' : 'Embedding model from'} ${name}`,
     '',
-    'Any mix of text, pictures and video frames becomes one vector. Written by vlm2vec-native.',
+    `${pictured ? 'Any mix of text, pictures and video frames' : 'A text'} becomes one vector. Written by vlm2vec-native.`,
     '',
     ...made,
     ...(made.length > 0 ? [''] : []),
@@ -75,7 +85,7 @@ function bodyOf(
     '```js',
     "import { Embedder } from 'vlm2vec-native'",
     "const embedder = await Embedder.load('path-or-name-of-this-model')",
-    "const { data } = await embedder.embed([{ text: 'a red circle' }, { images: ['circle.png'] }])",
+    `const { data } = await embedder.embed([{ text: 'a red circle' }${pictured ? ", { images: ['circle.png'] }" : ''}])`,
     '```',
     '',
     ...python

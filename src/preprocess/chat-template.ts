@@ -44,10 +44,10 @@ export class ChatTemplate {
    * The prompt, by default up to where the assistant would answer. A template that takes a message as one text (Phi's) gets
    * it so, placeholders of pictures on lines of their own in front. E_MODEL where the template gives nothing.
    */
-  render(messages: readonly Message[], placeholders: { image: string; video: string }): string {
+  render(messages: readonly Message[], placeholders: { image: string; video: string } | undefined): string {
     const text = ({ role, content }: Message): object => ({
       role,
-      content: content.map((part) => (part.type === 'text' ? part.text : `${placeholders[part.type]}\n`)).join('')
+      content: content.map((part) => (part.type === 'text' ? part.text : `${placeholders![part.type]}\n`)).join('')
     })
     let prompt: string
     try {
@@ -64,6 +64,12 @@ export class ChatTemplate {
           'the chat template of the instruction-tuned model.'
       )
     return prompt
+  }
+
+  /** Whether a prompt begins with the tokenizer's token of beginnings. */
+  hasBeginning(prompt: string): boolean {
+    const { bos_token: token } = this.options.specialTokens
+    return token !== undefined && prompt.startsWith(token)
   }
 
   private fill(messages: readonly object[]): string {

@@ -5,7 +5,7 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { readJsonObject, Fields } from '../json-fields.js'
-import type { ModelConfig } from '../model/config.js'
+import { takesPictures, type ModelConfig, type VisionConfig } from '../model/config.js'
 import { readFit, type Fit } from './fit.js'
 import { inputRules } from './rules.js'
 import type { PixelBudget } from './smart-resize.js'
@@ -37,12 +37,17 @@ const FILTERS: Record<number, ImageSettings['filter']> = { 1: 'lanczos', 2: 'bil
 /** E_MODEL: a value that is not supported, or sizes of patches that differ from config.json's. */
 export async function readImageSettings(directory: string, config: ModelConfig): Promise<ImageSettings> {
   const { defaults } = inputRules(config)
+  if (!takesPictures(config)) {
+    const { image, video, mean, std } = defaults
+    const none = { fit: undefined, numCrops: undefined, imageFile: 'default', videoFile: 'default' }
+    return { image, video, mean, std, filter: 'bicubic', ...none }
+  }
   const nested = await readJsonObject(join(directory, 'processor_config.json'))
   const image =
     nested?.nested('image_processor') ??
     (await readJsonObject(join(directory, 'preprocessor_config.json'))) ??
     new Fields("transformers' defaults", {})
-  checkSteps(image, config)
+  checkSteps(image, config.vision)
   const filter = image.has('resample') ? FILTERS[image.integer('resample')] : (defaults.filter ?? 'bicubic')
   if (!filter) throw image.error('resample', '1 (Lanczos), 2 (bilinear) or 3 (bicubic)')
   const fit = defaults.fit && readFit(image, defaults.fit, config.vision)
@@ -65,7 +70,7 @@ export async function readImageSettings(directory: string, config: ModelConfig):
 }
 
 /** The steps that are always taken, and the sizes that the weights fix. */
-function checkSteps(fields: Fields, { vision }: ModelConfig): void {
+function checkSteps(fields: Fields, vision: VisionConfig): void {
   for (const key of ['do_resize', 'do_rescale', 'do_normalize'])
     if (!fields.boolean(key, true)) throw fields.error(key, 'true')
   if (Math.abs(fields.number('rescale_factor', { default: 1 / 255 }) * 255 - 1) > 1e-12)

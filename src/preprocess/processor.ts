@@ -1,12 +1,13 @@
 /** Items to model inputs: the prompt, its tokens with placeholders expanded, their positions, and the patches of pictures. */
 import { Vlm2VecError } from '../errors.js'
 import type { Item, Video } from '../data/item.js'
-import { readModelConfig, type ModelConfig } from '../model/config.js'
+import { readModelConfig, takesPictures, type ModelConfig } from '../model/config.js'
 import type { Augmentation } from './augment.js'
 import type { Slot } from './byte-budget.js'
 import { ChatTemplate } from './chat-template.js'
 import { DualTokens, dualItem } from './dual.js'
 import { contentKey, inputKey } from './keys.js'
+import { checkKinds, placeholdersOf } from './kinds.js'
 import { PictureCache } from './picture-cache.js'
 import type { PreparedItem } from './prepared.js'
 import { assemblePrompt, type Placeholders } from './prompt.js'
@@ -41,7 +42,8 @@ export class Processor {
     readonly rules: InputRules,
     readonly settings: ProcessorSettings,
     readonly tokenizer: Tokenizer,
-    readonly placeholders: Placeholders,
+    /** undefined: the model takes text only */
+    readonly placeholders: Placeholders | undefined,
     /** with the prompt `chat` */
     readonly chatTemplate: ChatTemplate | undefined,
     private readonly dual: DualTokens | undefined,
@@ -88,8 +90,7 @@ export class Processor {
 
   private async prepareInside(item: Item, itemPlace: ItemPlace): Promise<PreparedItem> {
     const { imageRoot, label, keepResized = false, augment } = itemPlace
-    if (this.config.tokens.video < 0 && !this.dual && item.videos?.length)
-      throw new Vlm2VecError('E_DATA', `${label}: this model takes no videos. Give frames as "images".`)
+    checkKinds(item, this.config, label)
     if (this.dual) return this.prepareApart(this.dual, item, itemPlace)
     const prompt = assemblePrompt(
       item,
@@ -114,7 +115,9 @@ export class Processor {
     await this.reserve(encoded, itemPlace)
     const sized = await Promise.all(encoded.map((visual, index) => sizeVisual(visual, this, place(index))))
     const { tokens, runs } = this.expand(ids, sized, label)
-    const visuals = await Promise.all(sized.map((each) => patchesOf(each, this.config, this.settings, keepResized)))
+    const visuals = await Promise.all(
+      sized.map((each) => patchesOf(each, this.config.vision!, this.settings, keepResized))
+    )
     const key = contentKey(text, encoded)
     return {
       prompt: text,
@@ -143,7 +146,7 @@ export class Processor {
       tokens,
       positions: this.rules.positions(tokens, [], this.settings.positions),
       rows: ids.length + sized.reduce((sum, { grid }) => sum + grid[1] * grid[2], 0),
-      visuals: await Promise.all(sized.map((each) => patchesOf(each, this.config, this.settings, keepResized))),
+      visuals: await Promise.all(sized.map((each) => patchesOf(each, this.config.vision!, this.settings, keepResized))),
       contentKey: key,
       inputKey: inputKey(key, item, augment)
     }
@@ -151,17 +154,19 @@ export class Processor {
 
   private async reserve(encoded: EncodedVisual[], { slot }: ItemPlace): Promise<void> {
     if (!slot || encoded.length === 0) return
-    const bytes = await Promise.all(encoded.map((visual) => bytesOf(visual, this, this.config.vision)))
+    const bytes = await Promise.all(encoded.map((visual) => bytesOf(visual, this, this.config.vision!)))
     await slot.reserve(bytes.reduce((sum, each) => sum + each, 0))
   }
 
   private written(prompt: string, { videos = [] }: Item): string {
     const facts = videos.map(({ frames, fps }) => ({ frames: frames.length, fps: fps ?? DEFAULT_FPS }))
-    return this.rules.writePrompt?.(prompt, facts, this.placeholders) ?? prompt
+    return (this.placeholders && this.rules.writePrompt?.(prompt, facts, this.placeholders)) ?? prompt
   }
 
   private async tokenize(prompt: string, order: readonly number[]): Promise<{ text: string; ids: Int32Array }> {
-    const encode = (text: string): Promise<Int32Array> => this.tokenizer.encode(text)
+    // As transformers fills templates: its tokenizers add nothing, its processors only what the template doesn't begin with.
+    const bare = this.chatTemplate && (!takesPictures(this.config) || this.chatTemplate.hasBeginning(prompt))
+    const encode = (text: string): Promise<Int32Array> => this.tokenizer.encode(text, { bare: bare ?? false })
     return (await this.rules.tokenize?.(prompt, order, encode)) ?? { text: prompt, ids: await encode(prompt) }
   }
 
@@ -173,7 +178,7 @@ export class Processor {
 
   /** How many placeholders of the prompt stand for a video. */
   private videoParts({ frames }: Video): number {
-    const times = Math.ceil(frames.length / this.config.vision.temporalPatchSize)
+    const times = Math.ceil(frames.length / this.config.vision!.temporalPatchSize)
     return this.rules.parts('video', [times, 1, 1]).length
   }
 
@@ -247,19 +252,8 @@ export class Processor {
       throw new Vlm2VecError(
         'E_MODEL',
         `${label}: ${images.length} images and ${videos.length} videos became ${found.images} and ${found.videos} ` +
-          `placeholder tokens: in ${this.tokenizer.file}, ${this.placeholders.image} and ${this.placeholders.video} must be ` +
+          `placeholder tokens: in ${this.tokenizer.file}, ${this.placeholders?.image} and ${this.placeholders?.video} must be ` +
           `added tokens with the ids ${image} and ${video} of config.json.`
       )
-  }
-}
-
-/** The tokens that have the ids of config.json, which models with a tokenizer of their own may call differently. */
-function placeholdersOf(tokenizer: Tokenizer, { tokens }: ModelConfig, { imagePlaceholder }: InputRules): Placeholders {
-  const token = (id: number, otherwise: string): string => (id < 0 ? undefined : tokenizer.tokenOf(id)) ?? otherwise
-  return {
-    image: imagePlaceholder ?? token(tokens.image, '<|image_pad|>'),
-    video: token(tokens.video, '<|video_pad|>'),
-    visionStart: token(tokens.visionStart, '<|vision_start|>'),
-    visionEnd: token(tokens.visionEnd, '<|vision_end|>')
   }
 }

@@ -26,7 +26,8 @@ export interface Prompt {
 
 export interface PromptOptions {
   style: PromptStyle
-  placeholders: Placeholders
+  /** undefined: a model that takes text only, whatever it says */
+  placeholders: Placeholders | undefined
   /** of items that have none of their own */
   instruction?: string | undefined
   /** between instruction and text; default: a space */
@@ -48,20 +49,24 @@ export function assemblePrompt(item: Item, options: PromptOptions, where: string
   if (!item.text && !(item.instruction ?? (options.style !== 'chat' && options.instruction)) && images + videos === 0)
     throw new Vlm2VecError('E_DATA', `${where}: nothing to embed. Give the item a "text", "images" or "videos".`)
 
-  const numbered = replaceNumbered(
-    { instruction, text: item.text ?? '' },
-    { images, image: options.placeholders.image },
-    where
-  )
+  const { placeholders } = options
+  const pieces = { instruction, text: item.text ?? '' }
+  const numbered: Numbered = placeholders
+    ? replaceNumbered(pieces, { images, image: placeholders.image }, where)
+    : pieces
   const write = options.style === 'chat' ? chat : joined
   const prompt = write(numbered, { images, videos }, options) + (options.suffix ?? '')
-  checkCount(prompt, { images, videos }, { placeholders: options.placeholders, where })
+  if (placeholders) checkCount(prompt, { images, videos }, { placeholders, where })
   return { text: prompt, imageOrder: numbered.order ?? Array.from({ length: images }, (_, index) => index) }
 }
 
 interface Pieces {
   instruction: string
   text: string
+}
+
+interface Numbered extends Pieces {
+  order?: number[]
 }
 
 interface Counts {
@@ -74,7 +79,7 @@ function replaceNumbered(
   pieces: Pieces,
   { images, image }: { images: number; image: string },
   where: string
-): Pieces & { order?: number[] } {
+): Numbered {
   const order: number[] = []
   const replace = (text: string): string =>
     text.replace(/<\|image_(\d+)\|>/g, (_, number: string) => {
@@ -101,6 +106,7 @@ function joined(
   { placeholders, separator = ' ' }: PromptOptions
 ): string {
   let prompt = [instruction, text].filter(Boolean).join(separator)
+  if (!placeholders) return prompt
   if (!prompt.includes(placeholders.video)) prompt = `${placeholders.video} `.repeat(videos) + prompt
   if (!prompt.includes(placeholders.image)) prompt = `${placeholders.image} `.repeat(images) + prompt
   return prompt
@@ -108,11 +114,14 @@ function joined(
 
 function chat({ instruction, text }: Pieces, { images, videos }: Counts, options: PromptOptions): string {
   const { chatTemplate, placeholders, instructionEnd = '', emptyText = '' } = options
-  const typed = instruction + text
+  const missing = <K extends 'video' | 'image'>(type: K, count: number): { type: K }[] =>
+    Array.from({ length: placeholders && (instruction + text).includes(placeholders[type]) ? 0 : count }, () => ({
+      type
+    }))
   const system = instructionEnd ? instruction.trim().replace(/[^\p{P}]$/u, `$&${instructionEnd}`) : instruction
   const content = [
-    ...Array.from({ length: typed.includes(placeholders.video) ? 0 : videos }, () => ({ type: 'video' as const })),
-    ...Array.from({ length: typed.includes(placeholders.image) ? 0 : images }, () => ({ type: 'image' as const })),
+    ...missing('video', videos),
+    ...missing('image', images),
     ...(text ? [{ type: 'text' as const, text }] : [])
   ]
   if (content.length === 0 && emptyText) content.push({ type: 'text', text: emptyText })

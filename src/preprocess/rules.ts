@@ -2,10 +2,12 @@
  * How a family prepares its inputs: one object each, in `rules/`. Everything else in this folder is the same for all, and
  * asks for no family.
  */
-import type { ModelConfig } from '../model/config.js'
+import { Vlm2VecError } from '../errors.js'
+import { takesPictures, type ModelConfig, type PictureConfig, type PictureFamily } from '../model/config.js'
 import type { PositionRule } from '../model/preset.js'
 import type { Placed } from './fit.js'
 import type { Triple } from './image-settings.js'
+import { onePosition } from './positions.js'
 import type { Placeholders } from './prompt.js'
 import { clipRules, siglipRules } from './rules/dual.js'
 import { llavaNextRules } from './rules/llava-next.js'
@@ -94,7 +96,7 @@ export interface InputRules {
   positions(tokens: Int32Array, runs: readonly VisualRun[], rule: PositionRule): Int32Array
 }
 
-const RULES: Record<ModelConfig['family'], (config: ModelConfig) => InputRules> = {
+const RULES: Record<PictureFamily, (config: PictureConfig) => InputRules> = {
   clip: clipRules,
   llava_next: llavaNextRules,
   phi3_v: phi3VRules,
@@ -104,4 +106,18 @@ const RULES: Record<ModelConfig['family'], (config: ModelConfig) => InputRules> 
   siglip: siglipRules
 }
 
-export const inputRules = (config: ModelConfig): InputRules => RULES[config.family](config)
+const ANY = { minPixels: 1, maxPixels: 2 ** 31 }
+
+/** A decoder by itself. */
+const textRules = ({ family }: ModelConfig): InputRules => ({
+  defaults: { image: ANY, video: ANY, mean: [0, 0, 0], std: [1, 1, 1] },
+  size(_visual, _settings, where) {
+    throw new Vlm2VecError('E_IMAGE', `${where}: a ${family} model takes text only.`)
+  },
+  parts: (_, grid) => [grid],
+  tokenCount: () => 0,
+  positions: onePosition
+})
+
+export const inputRules = (config: ModelConfig): InputRules =>
+  takesPictures(config) ? RULES[config.family](config) : textRules(config)

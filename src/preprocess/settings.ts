@@ -3,7 +3,7 @@
  * sentence-transformers files, the preset and its Hugging Face files say, in this order.
  */
 import { Vlm2VecError } from '../errors.js'
-import type { ModelConfig } from '../model/config.js'
+import { takesPictures, type ModelConfig } from '../model/config.js'
 import {
   PRESET_FILE,
   readPreset,
@@ -75,8 +75,13 @@ export async function resolveSettings(
 ): Promise<ProcessorSettings> {
   const { preset, layers } = await layersOf(directory, config, options)
   const files = await readImageSettings(directory, config)
-  if (files.fit && (options.minPixels !== undefined || options.maxPixels !== undefined))
-    throw new Vlm2VecError('E_OPTION', 'The pictures of this model have one size; leave minPixels and maxPixels out.')
+  const sized = takesPictures(config) && !files.fit
+  if (!sized && (options.minPixels !== undefined || options.maxPixels !== undefined))
+    throw new Vlm2VecError(
+      'E_OPTION',
+      `${files.fit ? 'The pictures of this model have one size' : `A ${config.family} model takes no pictures`}; ` +
+        'leave minPixels and maxPixels out.'
+    )
   if (files.numCrops === undefined && options.numCrops !== undefined)
     throw new Vlm2VecError('E_OPTION', 'This model does not cut pictures into a number of crops; leave numCrops out.')
   const sources: Partial<Record<Key, string>> = {}
@@ -118,6 +123,13 @@ export async function resolveSettings(
   }
   settings.video = videoBudget(settings, files)
   check(settings)
+  const { window = Infinity } = config.text
+  if (settings.maxLength > window)
+    throw new Vlm2VecError(
+      'E_OPTION',
+      `maxLength ${settings.maxLength} (${sources.maxLength}): layers of this model attend to ${window} tokens at a time ` +
+        '(sliding_window in config.json), which is not supported for longer items.'
+    )
   return settings
 }
 

@@ -39,9 +39,12 @@ export class Tokenizer {
     )
   }
 
-  /** Unpaired surrogates, which no encoding can hold, become U+FFFD. */
-  async encode(text: string): Promise<Int32Array> {
-    return Int32Array.from((await this.tokenizer.encode(text.replace(/\p{Surrogate}/gu, '\uFFFD'))).getIds())
+  /** Unpaired surrogates, which no encoding can hold, become U+FFFD. `bare`: without what the tokenizer itself adds. */
+  async encode(text: string, { bare = false }: { bare?: boolean } = {}): Promise<Int32Array> {
+    const encoding = await this.tokenizer.encode(text.replace(/\p{Surrogate}/gu, '\uFFFD'), null, {
+      addSpecialTokens: !bare
+    })
+    return Int32Array.from(encoding.getIds())
   }
 
   /** E_MODEL for ids that the model has no embedding of. */

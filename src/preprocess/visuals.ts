@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import { native } from '../native.js'
 import type { ImageSource, Video } from '../data/item.js'
-import type { ModelConfig, VisionConfig } from '../model/config.js'
+import type { VisionConfig } from '../model/config.js'
 import { augment, type Augmentation } from './augment.js'
 import { inFirstSize } from './first-size.js'
 import { fitPicture, type Placed } from './fit.js'
@@ -113,7 +113,7 @@ export async function sizeVisual(
 
 export async function patchesOf(
   visual: SizedVisual,
-  { vision }: ModelConfig,
+  vision: VisionConfig,
   settings: ProcessorSettings,
   keepResized: boolean
 ): Promise<PreparedVisual> {

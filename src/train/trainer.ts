@@ -4,7 +4,7 @@ import { writeWhole } from '../atomic.js'
 import { adapterConfigJson } from '../model/adapter.js'
 import { copyModelFiles, presetOf } from '../model/model-files.js'
 import { writePreset } from '../model/preset.js'
-import { fitsSentenceTransformers, writeSentenceTransformers } from '../model/sentence-transformers-files.js'
+import { unfitForSentenceTransformers, writeSentenceTransformers } from '../model/sentence-transformers-files.js'
 import { writeModelCard } from '../model/write-model-card.js'
 import { native, type NativeTrainer } from '../native.js'
 import { OPTIMIZER_FILE } from './checkpoint.js'
@@ -63,7 +63,7 @@ export async function saveModel(trainer: NativeTrainer, setup: RunSetup, directo
   const { processor, options } = setup
   const dimension = processor.config.text.hiddenSize
   await writePreset(directory, presetOf(processor.settings))
-  const sentenceTransformers = !setup.adapter && fitsSentenceTransformers(processor)
+  const sentenceTransformers = !setup.adapter && unfitForSentenceTransformers(processor) === undefined
   if (sentenceTransformers) await writeSentenceTransformers(directory, processor, dimension)
   await writeModelCard(directory, processor, {
     kind: setup.adapter ? 'adapter' : 'model',

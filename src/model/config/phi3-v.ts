@@ -4,13 +4,16 @@
  */
 import { Fields } from '../../json-fields.js'
 import { tensorShapes } from '../../data/safetensors.js'
-import type { ModelConfig, RopeConfig, TextConfig, VisionConfig } from '../config.js'
+import type { ModelConfig, VisionConfig } from '../config.js'
 import { weightFiles } from '../directory.js'
 import { readClipVision } from './clip-vision.js'
-import { positive, readSizes } from './qwen.js'
+import { readDecoder } from './decoder.js'
+import { readLongRope } from './long-rope.js'
 
 export async function readPhi3V(root: Fields, directory: string): Promise<ModelConfig> {
-  const text = readText(root)
+  const text = readDecoder(root, 'phi3', root.boolean('tie_word_embeddings', false), (fields, sizes) =>
+    readLongRope(fields, sizes, { yarn: true })
+  )
   const vision = await readVision(root, directory, text.hiddenSize)
   return {
     family: 'phi3_v',
@@ -19,61 +22,6 @@ export async function readPhi3V(root: Fields, directory: string): Promise<ModelC
     tokens: { image: -1, video: -1, visionStart: -1, visionEnd: -1, numbered: true }
   }
 }
-
-/** Where the file is silent, transformers' Phi3Config. */
-function readText(root: Fields): TextConfig {
-  const heads = positive(root, 'num_attention_heads', 32)
-  const sizes = readSizes(root, {
-    vocabSize: 32064,
-    hiddenSize: 3072,
-    intermediateSize: 8192,
-    layers: 32,
-    heads,
-    kvHeads: heads,
-    rmsNormEps: 1e-5,
-    maxPositions: 4096
-  })
-  if (root.boolean('attention_bias', false)) throw root.error('attention_bias', 'false')
-  if (root.number('partial_rotary_factor', { default: 1 }) !== 1) throw root.error('partial_rotary_factor', '1')
-  const window = root.has('sliding_window') ? positive(root, 'sliding_window', Infinity) : Infinity
-  return {
-    ...sizes,
-    // attention is full: an item may not be longer than what a layer sees
-    maxPositions: Math.min(sizes.maxPositions, window),
-    attentionBias: false,
-    qkNorm: false,
-    fusedProjections: true,
-    rope: readLongRope(root, sizes),
-    tiedEmbeddings: root.boolean('tie_word_embeddings', false)
-  }
-}
-
-/** `rope_scaling` beside `rope_theta` (transformers 4), or both within `rope_parameters` (5). */
-function readLongRope(root: Fields, { headSize, maxPositions }: TextSizes): RopeConfig {
-  const rope =
-    root.nested('rope_scaling') ?? root.nested('rope_parameters') ?? new Fields(root.file, {}, 'rope_scaling.')
-  const kind = rope.has('rope_type') ? 'rope_type' : 'type'
-  const type = rope.oneOf(kind, ['default', 'su', 'longrope', 'yarn'], 'default')
-  const theta = (rope.has('rope_theta') ? rope : root).number('rope_theta', { default: 10000, min: 1 })
-  if (type === 'default') return { kind: 'plain', theta }
-  const source = rope.has('original_max_position_embeddings') ? rope : root
-  const originalPositions = positive(source, 'original_max_position_embeddings', 4096)
-  const scale = maxPositions / originalPositions
-  const grown =
-    type === 'yarn' ? 0.1 * Math.log(scale) + 1 : Math.sqrt(1 + Math.log(scale) / Math.log(originalPositions))
-  return {
-    kind: 'plain',
-    theta,
-    longRope: {
-      short: rope.numbers('short_factor', headSize / 2),
-      long: rope.numbers('long_factor', headSize / 2),
-      originalPositions,
-      attentionFactor: rope.number('attention_factor', { default: scale <= 1 ? 1 : grown })
-    }
-  }
-}
-
-type TextSizes = Pick<TextConfig, 'headSize' | 'maxPositions'>
 
 const LARGE = {
   hidden_size: 1024,

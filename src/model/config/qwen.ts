@@ -98,18 +98,25 @@ export function readMrope(
   return { kind: defaults.interleaved ? 'interleaved' : 'sections', theta, sections }
 }
 
+/** Whether some layers see a window only. `fullLayers`: how many do not, where the file is silent. */
+export function hasSlidingLayers(
+  fields: Fields,
+  { layers, fullLayers }: { layers: number; fullLayers: number }
+): boolean {
+  if (!fields.boolean('use_sliding_window', false) || fields.raw('sliding_window') === null) return false
+  const types = fields.raw('layer_types')
+  return Array.isArray(types)
+    ? types.includes('sliding_attention')
+    : fields.integer('max_window_layers', { default: fullLayers, min: 0 }) < layers
+}
+
 /** Sliding windows are refused where they would cut anything off. */
 export function checkFullAttention(
   fields: Fields,
   { layers, maxPositions }: { layers: number; maxPositions: number }
 ): void {
-  if (!fields.boolean('use_sliding_window', false)) return
-  const window = fields.integer('sliding_window', { default: 4096, min: 1 })
-  const types = fields.raw('layer_types')
-  const some = Array.isArray(types)
-    ? types.includes('sliding_attention')
-    : fields.integer('max_window_layers', { default: 80, min: 0 }) < layers
-  if (some && window < maxPositions)
+  if (!hasSlidingLayers(fields, { layers, fullLayers: 80 })) return
+  if (positive(fields, 'sliding_window', 4096) < maxPositions)
     throw fields.error('use_sliding_window', 'false (attention over a sliding window is not supported)')
 }
 

@@ -1,5 +1,5 @@
 /** Dual encoders: every picture becomes one square and one vector (transformers' CLIPImageProcessor, SiglipImageProcessor). */
-import type { ModelConfig } from '../../model/config.js'
+import type { PictureConfig } from '../../model/config.js'
 import { placePicture } from '../fit.js'
 import { onePosition } from '../positions.js'
 import type { ImageDefaults, InputRules } from '../rules.js'
@@ -16,7 +16,7 @@ const CLIP: ImageDefaults = {
 
 const SIGLIP: ImageDefaults = { ...CLIP, mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5], fit: { crop: false } }
 
-function dualRules({ vision }: ModelConfig, defaults: ImageDefaults): InputRules {
+function dualRules({ vision }: PictureConfig, defaults: ImageDefaults): InputRules {
   // a convolution leaves out what is no whole patch
   const patches = Math.floor(vision.imageSize! / vision.patchSize)
   const side = patches * vision.patchSize
@@ -34,5 +34,5 @@ function dualRules({ vision }: ModelConfig, defaults: ImageDefaults): InputRules
   }
 }
 
-export const clipRules = (config: ModelConfig): InputRules => dualRules(config, CLIP)
-export const siglipRules = (config: ModelConfig): InputRules => dualRules(config, SIGLIP)
+export const clipRules = (config: PictureConfig): InputRules => dualRules(config, CLIP)
+export const siglipRules = (config: PictureConfig): InputRules => dualRules(config, SIGLIP)

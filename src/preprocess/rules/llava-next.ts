@@ -1,5 +1,5 @@
 /** LLaVA-NeXT (transformers: LlavaNextImageProcessor, LlavaNextProcessor). */
-import type { ModelConfig } from '../../model/config.js'
+import type { PictureConfig } from '../../model/config.js'
 import { anyresPicture, anyresRows } from '../anyres.js'
 import { onePosition } from '../positions.js'
 import type { ImageDefaults, InputRules } from '../rules.js'
@@ -15,7 +15,7 @@ const DEFAULTS: ImageDefaults = {
   fit: { crop: true, tiles: true }
 }
 
-export function llavaNextRules({ vision }: ModelConfig): InputRules {
+export function llavaNextRules({ vision }: PictureConfig): InputRules {
   const tile = vision.imageSize!
   const side = tile / vision.patchSize
   return {

@@ -1,5 +1,5 @@
 /** Phi-3-vision and Phi-3.5-vision (remote code of the hub: Phi3VImageProcessor, Phi3VProcessor). */
-import type { ModelConfig } from '../../model/config.js'
+import type { PictureConfig } from '../../model/config.js'
 import { hdPicture, hdRows } from '../hd-crops.js'
 import { onePosition } from '../positions.js'
 import type { ImageDefaults, InputRules } from '../rules.js'
@@ -19,7 +19,7 @@ const DEFAULTS: ImageDefaults = {
 /** Stands for the next picture while a prompt is put together: placeholders are numbered text, not tokens. */
 const ANY_PICTURE = '<|image_#|>'
 
-export function phi3VRules({ vision }: ModelConfig): InputRules {
+export function phi3VRules({ vision }: PictureConfig): InputRules {
   const tile = vision.imageSize!
   const side = tile / vision.patchSize
   return {

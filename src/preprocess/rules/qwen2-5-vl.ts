@@ -1,10 +1,10 @@
 /** Qwen2.5-VL: as Qwen2-VL, but a video's positions in time follow its frames a second. */
-import type { ModelConfig } from '../../model/config.js'
+import type { PictureConfig } from '../../model/config.js'
 import { ropePositions } from '../positions.js'
 import type { InputRules, VisualRun } from '../rules.js'
 import { qwen2VlRules } from './qwen2-vl.js'
 
-export function qwen25VlRules(config: ModelConfig): InputRules {
+export function qwen25VlRules(config: PictureConfig): InputRules {
   const { vision, tokens } = config
   const { mergeSize, temporalPatchSize, tokensPerSecond = 1 } = vision
   // transformers' numbers are f32

@@ -1,5 +1,5 @@
 /** Qwen2-VL (transformers 5.18: Qwen2VLImageProcessor, Qwen2VLProcessor). */
-import type { ModelConfig } from '../../model/config.js'
+import type { PictureConfig } from '../../model/config.js'
 import { ropePositions } from '../positions.js'
 import type { ImageDefaults, InputRules, VisualFacts } from '../rules.js'
 import type { ProcessorSettings } from '../settings.js'
@@ -12,7 +12,7 @@ const DEFAULTS: ImageDefaults = {
   std: [0.26862954, 0.26130258, 0.27577711]
 }
 
-export function qwen2VlRules({ vision, tokens }: ModelConfig): InputRules {
+export function qwen2VlRules({ vision, tokens }: PictureConfig): InputRules {
   const { patchSize, mergeSize, temporalPatchSize } = vision
   const factor = patchSize * mergeSize
   return {

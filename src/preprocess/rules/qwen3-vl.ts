@@ -2,7 +2,7 @@
  * Qwen3-VL and Qwen3-VL-Embedding, videos as in transformers 4.57.6: each patch in time is a picture of its own in the
  * prompt, with the time that it shows in front, and the pixels of a video are counted over all its frames.
  */
-import type { ModelConfig } from '../../model/config.js'
+import type { PictureConfig } from '../../model/config.js'
 import type { Placeholders } from '../prompt.js'
 import type { ImageDefaults, InputRules } from '../rules.js'
 import { smartResizeVideo } from '../smart-resize.js'
@@ -15,7 +15,7 @@ const DEFAULTS: ImageDefaults = {
   std: [0.5, 0.5, 0.5]
 }
 
-export function qwen3VlRules(config: ModelConfig): InputRules {
+export function qwen3VlRules(config: PictureConfig): InputRules {
   const { patchSize, mergeSize, temporalPatchSize } = config.vision
   const pictures = qwen2VlRules(config)
   return {
