@@ -12,6 +12,7 @@ import { findModel, type ModelFiles } from './directory.js'
 import type { HubRun } from './hub/snapshot.js'
 import { treeOf } from './module-tree.js'
 import { readPreset } from './preset.js'
+import { readSentenceTransformers } from './sentence-transformers.js'
 
 export interface EmbedderOptions extends Omit<ProcessorOptions, 'adapterDirectory' | 'pictureCache'> {
   /** 'auto', 'cpu', 'cuda' or 'cuda:N' */
@@ -50,7 +51,7 @@ export async function loadParts(directoryOrId: string, options: EmbedderOptions)
   checkCount('batchTokens', options.batchTokens ?? DEFAULT_BATCH_TOKENS, 1)
   const files = await findModel(directoryOrId, options.adapter, { log: options.log, signal: options.signal })
   const config = await readModelConfig(files.directory)
-  const dimension = options.dimension ?? (await rememberedDimension(files)) ?? embeddingSize(config)
+  const dimension = options.dimension ?? (await rememberedDimension(files, config, options)) ?? embeddingSize(config)
   checkCount('dimension', dimension, 1, embeddingSize(config))
   const loading = native().loadModel({
     config,
@@ -80,8 +81,14 @@ function processorOptions(options: EmbedderOptions, { adapter }: ModelFiles): Pr
   return { ...preparation, adapterDirectory: adapter?.directory }
 }
 
-async function rememberedDimension({ directory, adapter }: ModelFiles): Promise<number | undefined> {
-  return (adapter && (await readPreset(adapter.directory))?.dimension) ?? (await readPreset(directory))?.dimension
+async function rememberedDimension(
+  { directory, adapter }: ModelFiles,
+  { dual }: ModelConfig,
+  { preset = 'auto' }: EmbedderOptions
+): Promise<number | undefined> {
+  const own = await readPreset(directory)
+  const module = own || dual || preset !== 'auto' ? undefined : await readSentenceTransformers(directory)
+  return (adapter && (await readPreset(adapter.directory))?.dimension) ?? (own ?? module)?.dimension
 }
 
 /** What the addon needs to know to apply an adapter. */

@@ -2,6 +2,7 @@
  * Files that let `SentenceTransformer(directory)` (6.0) load a model directory and give the same vectors: all input as messages,
  * which a chat template turns into this model's prompts; pooling; a cut to the dimension; normalisation.
  */
+import { existsSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { writeWhole } from '../atomic.js'
@@ -57,6 +58,9 @@ export async function writeSentenceTransformers(
     similarity_fn_name: 'cosine'
   })
   await json('sentence_bert_config.json', transformerConfig(processor))
+  const { processorConfig } = processor.rules
+  if (processorConfig && !existsSync(join(directory, 'processor_config.json')))
+    await json('processor_config.json', processorConfig)
   for (const { path } of modules.slice(1)) await mkdir(join(directory, path), { recursive: true })
   // in the form that versions before 6 read too
   await json('1_Pooling/config.json', {

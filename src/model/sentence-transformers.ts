@@ -6,6 +6,7 @@ import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Vlm2VecError } from '../errors.js'
+import { TensorFile } from '../data/tensor-file.js'
 import { readJsonObject, type Fields } from '../json-fields.js'
 import type { Pooling, Preset } from './preset.js'
 
@@ -21,13 +22,15 @@ export async function readSentenceTransformers(directory: string): Promise<Prese
   if (modules?.[0]?.kind !== 'Transformer') return undefined
   const says: Preset = { pooling: 'mean', normalize: false, ...(await promptsOf(directory)) }
   for (const { kind, folder } of modules.slice(1)) {
+    const cut = kind === 'Dense' && !says.normalize ? await cutOf(folder) : undefined
     if (kind === 'Pooling') says.pooling = await poolingOf(folder)
     else if (kind === 'Normalize') says.normalize = true
+    else if (cut !== undefined) says.dimension = cut
     else if (kind !== 'Dropout')
       throw new Vlm2VecError(
         'E_MODEL',
-        `${join(directory, 'modules.json')}: the module ${kind} is not supported; Transformer, Pooling and Normalize are. ` +
-          'Ask for a preset (--preset plain) to leave these files alone.'
+        `${join(directory, 'modules.json')}: the module ${kind} is not supported; Transformer, Pooling, Normalize, and a Dense ` +
+          'that keeps the first numbers are. Ask for a preset (--preset plain) to leave these files alone.'
       )
   }
   return says
@@ -71,6 +74,23 @@ async function poolingOf(folder: string): Promise<Pooling> {
   const set = fields.keys().filter((key) => key.startsWith('pooling_mode_') && fields.boolean(key, false))
   if (set.length > 1 || (set[0] !== undefined && !FLAGS[set[0]])) throw fields.error(set.at(-1)!, `false (${wanted})`)
   return set[0] === undefined ? 'mean' : FLAGS[set[0]]!
+}
+
+/** How many numbers a linear layer keeps that does nothing but keep the first ones; undefined: it does something else. */
+async function cutOf(folder: string): Promise<number | undefined> {
+  const fields = await readJsonObject(join(folder, 'config.json'))
+  const path = join(folder, 'model.safetensors')
+  if (!fields || fields.boolean('bias', true) || !existsSync(path)) return undefined
+  if (!/\bIdentity$/.test(fields.string('activation_function') ?? '')) return undefined
+  const file = await TensorFile.open(path)
+  try {
+    const [rows, width] = file.shape('linear.weight') ?? []
+    const weight = await file.numbers('linear.weight')
+    const keeps = weight?.every((value, i) => value === (i % width! === Math.floor(i / width!) ? 1 : 0))
+    return keeps && rows! <= width! ? rows : undefined
+  } finally {
+    await file.close()
+  }
 }
 
 /** Texts get the default prompt in front, as it stands; messages get it as that of the system. */

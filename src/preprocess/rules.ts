@@ -69,6 +69,8 @@ export interface PictureSize {
 
 export interface InputRules {
   defaults: ImageDefaults
+  /** processor_config.json of transformers, where its processor needs more than the files of its parts say */
+  processorConfig?: object
   /** What stands for a picture while a prompt is put together, where that is no token of the vocabulary. */
   imagePlaceholder?: string
   /**

@@ -187,7 +187,7 @@ async function layersOf(
   }
   if (asked === 'auto' && preset.name !== 'plain') layers.push(named)
   const known = layers.some(({ source }) => source === `${directory}/${PRESET_FILE}`)
-  const module = known || dual ? undefined : await readSentenceTransformers(directory)
+  const module = known || dual || asked !== 'auto' ? undefined : await readSentenceTransformers(directory)
   if (module) layers.push({ says: module, source: `${directory}/modules.json` })
   if (preset.name === 'plain') layers.push(named)
   return { preset, layers }

@@ -186,6 +186,12 @@ describe('export', () => {
     const weight = readTensors(join(directory, '2_Dense', 'model.safetensors')).get('linear.weight')!
     expect(weight.shape).toEqual([8, 64])
     floats(weight).forEach((value, i) => expect(value).toBe(i % 64 === Math.floor(i / 64) ? 1 : 0))
+    // also where only these files say so, and not where they are left alone
+    const ours = await embed(directory)
+    rmSync(join(directory, 'vlm2vec.json'))
+    expect(await embed(directory)).toEqual(ours)
+    expect(ours[0]).toHaveLength(8)
+    expect((await embed(directory, '--preset', 'plain'))[0]).toHaveLength(64)
   })
 
   it('refuses a directory that holds something, and leaves nothing half written', async () => {

@@ -3,7 +3,7 @@ import { cpSync, mkdtempSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { describeTraining, Family } from './family-parity.js'
-import { cosineDistance, readTensors, writeTensors } from './golden.js'
+import { command, cosineDistance, readJson, readTensors, writeTensors } from './golden.js'
 
 const family = new Family('llava_next', 5e-5)
 let ours: Float32Array[]
@@ -71,6 +71,17 @@ describe('LLaVA-NeXT', () => {
     const adapted = await family.embed(family.path('model'), { more: ['--adapter', adapter] })
     expect(await family.embed(family.path('model'), { more: ['--adapter', old] })).toEqual(adapted)
     expect(adapted).not.toEqual(ours)
+  })
+})
+
+describe('LLaVA-NeXT for sentence-transformers', () => {
+  it('has what its processor must know of the tower, where the base does not say so', async () => {
+    const output = join(family.folder, 'sentences')
+    await command('export', '--model', family.path('model'), '--format', 'sentence-transformers', '--output', output)
+    expect(readJson(join(output, 'processor_config.json'))).toMatchObject({
+      patch_size: 7,
+      num_additional_image_tokens: 1
+    })
   })
 })
 

@@ -20,6 +20,12 @@ export function llavaNextRules({ vision }: PictureConfig): InputRules {
   const side = tile / vision.patchSize
   return {
     defaults: DEFAULTS,
+    processorConfig: {
+      processor_class: 'LlavaNextProcessor',
+      patch_size: vision.patchSize,
+      num_additional_image_tokens: 1, // CLIP's class token
+      vision_feature_select_strategy: 'default'
+    },
     size({ width, height }) {
       const tiled = anyresPicture({ width, height }, { resolutions: vision.resolutions!, tile })
       return {

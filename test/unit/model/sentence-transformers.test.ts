@@ -2,6 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { fromFloats, writeTensors } from '../../integration/golden.js'
 import { readSentenceTransformers } from '../../../src/model/sentence-transformers.js'
 
 let directory: string
@@ -76,6 +77,37 @@ describe('files of sentence-transformers', () => {
       processing_kwargs: { chat_template: { add_generation_prompt: true, chat_template: '{{ messages }}' } }
     })
     expect(await read()).toMatchObject({ generationPrompt: true, chatTemplate: '{{ messages }}' })
+  })
+
+  const writeDense = (weight: number[], config: object): void => {
+    write('2_Dense/config.json', { in_features: 4, out_features: 2, bias: false, ...config })
+    const tensor = fromFloats(Float32Array.from(weight), [2, 4], 'F32')
+    writeTensors(join(directory, '2_Dense', 'model.safetensors'), new Map([['linear.weight', tensor]]))
+  }
+  const CUT = [1, 0, 0, 0, 0, 1, 0, 0]
+  const IDENTITY = { activation_function: 'torch.nn.modules.linear.Identity' }
+
+  it('may keep the first numbers by a linear layer, which is a dimension', async () => {
+    writeModules(OLD[0]!, OLD[1]!, 'sentence_transformers.models.Dense', 'sentence_transformers.models.Normalize')
+    write('1_Pooling/config.json', { pooling_mode: 'lasttoken' })
+    writeDense(CUT, IDENTITY)
+    expect(await read()).toMatchObject({ pooling: 'last', normalize: true, dimension: 2 })
+    const others: [number[], object][] = [
+      [[1, 0, 0, 0, 0, 2, 0, 0], IDENTITY],
+      [[0, 1, 0, 0, 1, 0, 0, 0], IDENTITY],
+      [CUT, { ...IDENTITY, bias: true }],
+      [CUT, { activation_function: 'torch.nn.modules.activation.Tanh' }]
+    ]
+    for (const [weight, config] of others) {
+      writeDense(weight, config)
+      await expect(read()).rejects.toMatchObject({
+        code: 'E_MODEL',
+        message: expect.stringMatching(/module Dense is not/)
+      })
+    }
+    writeModules(OLD[0]!, OLD[1]!, 'sentence_transformers.models.Normalize', 'sentence_transformers.models.Dense')
+    writeDense(CUT, IDENTITY)
+    await expect(read()).rejects.toMatchObject({ code: 'E_MODEL' })
   })
 
   it.each<[string, () => void, RegExp]>([
