@@ -6,23 +6,17 @@ and six steps of LoRA and of full training. Pictures are those of test/golden/pi
 """
 
 import argparse
-import importlib.util
 import shutil
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 
-from golden import checkpoint, families, recording
+from golden import checkpoint, families, qwen, recording
 from golden.recording import replaced
 
-# scripts/golden.py: the package of that name hides it
-spec = importlib.util.spec_from_file_location("golden_script", Path(__file__).with_name("golden.py"))
-base = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(base)
-
 BOUND = 5e-5
-ITEMS = base.ITEMS + [
+ITEMS = qwen.ITEMS + [
     {"id": "slow", "text": "Seen slowly:", "videos": [{"frames": [f"frame{i}.png" for i in range(5)], "fps": 0.7}]},
     {"id": "quick", "text": "<|vision_start|><|video_pad|><|vision_end|> quick <|video_pad|>.",
      "videos": [{"frames": [f"frame{i}.png" for i in range(8)], "fps": 5},
@@ -80,7 +74,7 @@ def record(name: str, directory: Path, pictures: Path) -> None:
             check_levels(reference, right, inputs)
     save_file({"mrope": right.contiguous()}, directory / "embeddings.safetensors")
     recording.write_lines(directory / "items.jsonl", items)
-    records = [base.input_record(reference, item["id"], given) for item, given in zip(items, inputs)]
+    records = [qwen.input_record(reference, item["id"], given) for item, given in zip(items, inputs)]
     recording.write_lines(directory / "inputs.jsonl", records, ascii=True)
     for mode, case in training_cases(name).items():
         recording.record_training(
@@ -125,7 +119,7 @@ def training_cases(name: str) -> dict[str, dict]:
 
 
 def rows() -> list[dict]:
-    result = base.plain_rows()
+    result = qwen.plain_rows()
     frames = [f"frame{i}.png" for i in range(3)]
     result[1]["query"] = {"text": "What moves?", "videos": [{"frames": frames, "fps": 1}], "images": ["scene1.png"]}
     return result

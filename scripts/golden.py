@@ -6,7 +6,6 @@ error in positions, in the order of patches, or with a layer left out.
 """
 
 import argparse
-import hashlib
 import shutil
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from tokenizers import Tokenizer
 
 from golden import checkpoint, recording
 from golden.pictures import write_pictures
+from golden.qwen import ITEMS, input_record, plain_rows
 from golden.reference import Input, Reference, shuffled
 
 BOUND = 2e-5  # of an embedding's numbers, in the parity tests
@@ -26,29 +26,6 @@ SIZES = {
     "vision_config": {"depth": 2, "embed_dim": 32, "mlp_ratio": 4, "num_heads": 2, "in_chans": 3, "hidden_size": 64,
                       "patch_size": 14, "spatial_merge_size": 2, "spatial_patch_size": 14, "temporal_patch_size": 2},
 }  # fmt: skip
-ITEMS = [
-    {"id": "text", "text": "A red circle left of a blue square."},
-    {"id": "unicode", "text": "Ein grünes Dreieck 🙂 über 日本語\r\n\n  cafe\u0301 don't 12345\t"},
-    {"id": "image", "images": ["scene0.png"]},
-    {"id": "instruction", "instruction": "Represent the given image with the following question:",
-     "text": "What is red?", "images": ["scene1.png"]},
-    {"id": "two", "text": "Which one is larger?", "images": ["scene0.png", "scene3.png"]},
-    {"id": "middle", "text": "The picture <|image_1|> shows a circle.", "images": ["scene2.png"]},
-    {"id": "wrapped", "text": "<|vision_start|><|image_pad|><|vision_end|> and <|image_pad|> differ.",
-     "images": ["scene1.png", "scene2.png"]},
-    {"id": "video", "text": "A circle grows.", "videos": [{"frames": [f"frame{i}.png" for i in range(4)], "fps": 2}]},
-    {"id": "odd", "text": "Three <|video_pad|> frames.", "videos": [{"frames": [f"frame{i}.png" for i in range(3)]}]},
-    {"id": "long", "text": "Many frames.", "videos": [{"frames": [f"frame{i}.png" for i in range(10)]}]},
-    {"id": "mixed", "text": "<|video_pad|> then <|image_pad|>", "images": ["scene0.png"],
-     "videos": [{"frames": ["frame5.png", "frame1.png"]}]},
-    {"id": "portrait", "text": "A tall picture.", "images": ["portrait.png"]},
-    {"id": "dot", "text": "One pixel.", "images": ["dot.png"]},
-    {"id": "large", "text": "A large picture.", "images": ["large.png"]},
-    {"id": "gray", "text": "Gray.", "images": ["gray.png"]},
-    {"id": "rgba", "text": "Transparent.", "images": ["rgba.png"]},
-    {"id": "gray-alpha", "text": "Both.", "images": ["gray-alpha.png"]},
-    {"id": "palette", "text": "Few colours.", "images": ["palette.png"]},
-]  # fmt: skip
 
 
 def main() -> None:
@@ -123,19 +100,6 @@ def check_sensitivity(tensors: dict[str, torch.Tensor], inputs: list[Input]) -> 
     print(f"embeddings: {len(inputs)} items, nearest two have cosine {distances:.4f}")
 
 
-def input_record(reference: Reference, item_id: str, given: Input) -> dict:
-    return {
-        "id": item_id,
-        "prompt": given.prompt,
-        "input_ids": given.ids.tolist(),
-        "mrope": reference.positions(given, "mrope").tolist(),
-        "sequential": reference.positions(given, "sequential").tolist(),
-        "grids": [grid for _, grid in given.grids],
-        "resized_sha256": hashlib.sha256(b"".join(frame.tobytes() for frame in given.resized)).hexdigest(),
-        "pixel_values": [p.flatten()[:: p.numel() // 12].tolist() for p in given.pixels],
-    }
-
-
 def training_cases() -> dict[str, dict]:
     text = r".*language_model\..*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
     everywhere = rf"{text}|.*visual\.blocks\..*\.(qkv|proj|fc1|fc2)|.*visual\.merger\.mlp\.(0|2)"
@@ -156,19 +120,6 @@ def training_cases() -> dict[str, dict]:
         "full": {"options": {**base, "learning_rate": 1e-4, "weight_decay": 0.05, "temperature": 0.05}},
     }  # fmt: skip
     return {name: {"rows": plain_rows, "rank": 4, **case} for name, case in cases.items()}
-
-
-def plain_rows() -> list[dict]:
-    """Ten rows; the second and the third have the same target, as have two pictures of the same bytes."""
-    shape = ["circle", "square", "triangle", "circle", "cross"]
-    rows = []
-    for i in range(10):
-        picture = f"scene{i % 4}.png" if i % 2 else f"frame{i}.png"
-        query = {"instruction": "Represent the given image.", "text": f"Number {i}:", "images": [picture]}
-        rows.append({"query": query, "target": {"text": f"A {shape[max(i - 1, 0) // 2]} shape."}})
-    rows[4] = {"query": {"text": "Find a green triangle."}, "target": {"images": ["scene2.png"]}}
-    rows[7] = {"query": {"text": "Frames that grow."}, "target": {"videos": [{"frames": ["frame1.png", "frame6.png"]}]}}
-    return rows
 
 
 def negative_rows() -> list[dict]:
