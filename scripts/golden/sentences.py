@@ -10,7 +10,10 @@ from sentence_transformers import SentenceTransformer
 
 
 def load(directory: Path | str) -> SentenceTransformer:
-    return SentenceTransformer(str(directory), device="cpu", processor_kwargs={"use_fast": False})  # as Pillow resizes
+    """In f32, pictures as Pillow resizes them."""
+    return SentenceTransformer(
+        str(directory), device="cpu", model_kwargs={"dtype": "float32"}, processor_kwargs={"use_fast": False}
+    )
 
 
 def encode(model: SentenceTransformer, items: list[dict], root: Path = Path(), separator: str = "") -> np.ndarray:
