@@ -203,9 +203,14 @@ function itemText({ id, prepared }: Shown): string {
   return `${id}: ${[`${prepared.tokens.length} tokens`, ...grids].join(', ')}\n  ${JSON.stringify(prepared.prompt)}`
 }
 
+const OF_PICTURES = new Set(
+  'image video fit filter mean std pixelLimit firstSize numCrops positions minPixels maxPixels'.split(' ')
+)
+
 /** Sizes, files, and where each setting of input preparation comes from. */
 async function describeModel(files: ModelFiles, { config, settings, tokenizer }: Processor) {
   const { sources, preset, ...values } = settings
+  const concerns = ([key]: [string, unknown]): boolean => config.vision !== undefined || !OF_PICTURES.has(key)
   return {
     directory: files.directory,
     family: config.family,
@@ -215,9 +220,9 @@ async function describeModel(files: ModelFiles, { config, settings, tokenizer }:
     tokenizer: tokenizer.file,
     text: config.text,
     vision: config.vision,
-    tokens: config.tokens,
+    ...(config.vision && { tokens: config.tokens }),
     adapter: files.adapter ? { directory: files.adapter.directory, ...(await readAdapterConfig(files.adapter)) } : null,
-    settings: values,
-    settings_from: sources
+    settings: Object.fromEntries(Object.entries(values).filter(concerns)),
+    settings_from: Object.fromEntries(Object.entries(sources).filter(concerns))
   }
 }

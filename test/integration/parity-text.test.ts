@@ -50,6 +50,14 @@ describe.each(Object.keys(OWN))('%s', (name) => {
     }
   )
 
+  it('is shown by inspect without anything of pictures', async () => {
+    const lines = await command('inspect', '--model', family.path('model'), '--json')
+    const { settings, settings_from, ...shown } = JSON.parse(lines[0]!) as Record<string, object>
+    expect(shown).toMatchObject({ family: name })
+    expect(settings).toMatchObject({ pooling: 'last', normalize: true })
+    expect(JSON.stringify([settings, settings_from, Object.keys(shown)])).not.toMatch(/vision|image|pixel|positions/i)
+  })
+
   it('embeds to the same bits alone, and close to them in bf16', async () => {
     expect(await family.embed(family.path('model'), { more: ['--batch-tokens', '1'] })).toEqual(ours)
     const narrow = await family.embed(family.path('model'), { dtype: 'bf16' })
