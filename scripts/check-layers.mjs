@@ -129,7 +129,7 @@ function filesUnder(folder, pattern) {
   }
   return entries
     .map((path) => join(folder, path).split(sep).join('/'))
-    .filter((path) => pattern.test(path))
+    .filter((path) => pattern.test(path) && !path.includes('node_modules/'))
     .sort()
 }
 
