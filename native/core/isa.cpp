@@ -2,7 +2,7 @@
 
 namespace vlm2vec {
 
-Isa detect_isa() {
+Isa supported_isa() {
 #if defined(VLM2VEC_X86)
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
       __builtin_cpu_supports("avx512dq"))
@@ -14,6 +14,14 @@ Isa detect_isa() {
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return Isa::Avx2;
 #endif
   return Isa::Portable;
+}
+
+Isa detect_isa() {
+  const Isa isa = supported_isa();
+#if defined(VLM2VEC_X86) && !defined(VLM2VEC_EMULATE_BF16)
+  if (isa == Isa::Avx512Bf16 && __builtin_cpu_is("intel")) return Isa::Avx512;
+#endif
+  return isa;
 }
 
 const char* name_of(Isa isa) {

@@ -35,11 +35,12 @@ Extent extent_of(const ProductSizes& sizes) {
   return {};
 }
 
-// Whether oneDNN keeps from AMX: with its tiles it gives a row other bits in another batch (2.6 on Sapphire Rapids,
-// bf16). It can be told only before anything else uses it.
-bool keeps_from_amx() {
+// Whether oneDNN keeps to what we compute with. Above all it must not use AMX: with its tiles it gives a row other bits
+// in another batch (2.6 on Sapphire Rapids, bf16). It can be told only before anything else uses it.
+bool keeps_to_our_isa() {
   static const bool kept = [] {
-    dnnl::set_max_cpu_isa(dnnl::cpu_isa::avx512_core_bf16);
+    const bool bf16 = detect_isa() == Isa::Avx512Bf16;
+    dnnl::set_max_cpu_isa(bf16 ? dnnl::cpu_isa::avx512_core_bf16 : dnnl::cpu_isa::avx512_core_vnni);
     return dnnl::get_effective_cpu_isa() != dnnl::cpu_isa::avx512_core_amx;
   }();
   return kept;
@@ -49,7 +50,7 @@ bool keeps_from_amx() {
 
 // oneDNN always uses the best instruction set of the machine; a device of a lesser one runs our kernels.
 DnnlMatmul::DnnlMatmul(Device& device)
-    : disabled(!keeps_from_amx() || device.isa() != detect_isa()),
+    : disabled(!keeps_to_our_isa() || device.isa() != detect_isa()),
       device_(device),
       engine_(dnnl::engine::kind::cpu, 0),
       stream_(engine_) {}

@@ -308,7 +308,7 @@ const std::vector<Backend>& cpu_backends() {
   static std::vector<Backend> backends;
   if (backends.empty()) {
     for (Isa isa : {Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16}) {
-      if (isa > detect_isa()) break;
+      if (isa > supported_isa()) break;
       devices.push_back(Device::cpu(2, isa));
       backends.push_back({name_of(isa), devices.back().get(), ""});
     }
