@@ -71,15 +71,15 @@ __attribute__((target("avx512f,avx512bf16"))) float avx512_bf16(int64_t rounds) 
 __attribute__((target("avx512f,avx512vnni"))) float avx512_int8(int64_t rounds) {
   __m512i sums[kChains];
   const __m512i a = _mm512_set1_epi32(0x01020304), b = _mm512_set1_epi32(0x04030201);
-  for (auto& sum : sums) sum = _mm512_setzero_si512();
+#pragma GCC unroll 16
+  for (int j = 0; j < kChains; ++j) sums[j] = _mm512_setzero_si512();
   for (int64_t i = 0; i < rounds; ++i)
-    for (auto& sum : sums) sum = _mm512_dpbusd_epi32(sum, a, b);
-  int32_t lanes[16], total = 0;
-  for (const auto& sum : sums) {
-    std::memcpy(lanes, &sum, sizeof lanes);
-    total ^= lanes[0];
-  }
-  return float(total);
+#pragma GCC unroll 16
+    for (int j = 0; j < kChains; ++j) asm("vpdpbusd %2, %1, %0" : "+v"(sums[j]) : "v"(a), "v"(b));
+  __m512i total = _mm512_setzero_si512();
+#pragma GCC unroll 16
+  for (int j = 0; j < kChains; ++j) total = _mm512_xor_si512(total, sums[j]);
+  return float(_mm512_cvtsi512_si32(total));
 }
 
 #endif

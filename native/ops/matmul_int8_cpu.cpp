@@ -131,6 +131,12 @@ static void multiply_plain(const Tile& tile) {
 
 #if defined(__AVX512F__)
 
+// sums += four products of an unsigned and a signed number. The compiler's own (GCC 12) copies every sum and keeps most
+// of them in memory.
+VLM2VEC_INLINE void add_products(__m512i& sums, __m512i unsigned_numbers, __m512i signed_numbers) {
+  asm("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(unsigned_numbers), "v"(signed_numbers));
+}
+
 __attribute__((target("avx512vnni"))) static void multiply_vnni(const Tile& tile) {
   __m512i sums[kTileRows][2];
 #pragma GCC unroll 12
@@ -144,18 +150,19 @@ __attribute__((target("avx512vnni"))) static void multiply_vnni(const Tile& tile
       int32_t four;
       __builtin_memcpy(&four, a + 4 * i, 4);
       const __m512i a_i = _mm512_set1_epi32(four);
-      sums[i][0] = _mm512_dpbusd_epi32(sums[i][0], b0, a_i);
-      sums[i][1] = _mm512_dpbusd_epi32(sums[i][1], b1, a_i);
+      add_products(sums[i][0], b0, a_i);
+      add_products(sums[i][1], b1, a_i);
     }
     a += 4 * kTileRows;
     b += 4 * kPanel;
   }
 #pragma GCC unroll 12
   for (int i = 0; i < kTileRows; ++i)
+#pragma GCC unroll 2
     for (int half = 0; half < 2; ++half) {
       float* c = tile.c + i * kPanel + half * kLanes;
-      store(c, multiply_add(__builtin_convertvector((Ints)sums[i][half], Floats), splat(tile.scales[i]),
-                            tile.add ? load(c) : Floats{}));
+      const Floats whole = __builtin_convertvector((Ints)sums[i][half], Floats);
+      store(c, multiply_add(whole, splat(tile.scales[i]), tile.add ? load(c) : Floats{}));
     }
 }
 
