@@ -21,6 +21,8 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr double kLog2 = 0.693147180559945309;
+// Tiles of scores that the second pass finds as the first has left them: 42 MiB. The others are made again.
+constexpr int64_t kKeptTiles = 12;
 
 double dot(const float* a, const float* b, int64_t size) {
   double sums[4] = {};
@@ -45,7 +47,7 @@ struct Direction {
 
 class CpuInfoNce {
  public:
-  CpuInfoNce(Tensor queries, Tensor targets, const InfoNceOptions& options, Arena& scratch)
+  CpuInfoNce(Tensor queries, Tensor targets, const InfoNceOptions& options, bool gradients, Arena& scratch)
       : B_(queries.rows()),
         N_(targets.rows()),
         D_(queries.shape[1]),
@@ -58,7 +60,9 @@ class CpuInfoNce {
         score_(VLM2VEC_KERNELS(device_.isa(), score_kernels)),
         kernel_(VLM2VEC_KERNELS(device_.isa(), info_nce_kernels)),
         pairs_(options, B_, N_) {
-    scores_ = floats(kScoreTile * kScoreTile);
+    const int64_t tiles = tiles_of(B_) * tiles_of(N_);
+    kept_ = gradients ? std::min(tiles, kKeptTiles) : 0;
+    scores_ = floats(std::min(tiles, kept_ + 1) * kScoreTile * kScoreTile);
     const double half = options.symmetric ? 0.5 : 1.0;
     rows_ = direction(B_, half / double(B_));
     if (options.symmetric) columns_ = direction(N_, half / double(pairs_.named_targets()));
@@ -93,14 +97,12 @@ class CpuInfoNce {
 
   // After loss(). Returns dtemperature.
   double gradients(float* dq, float* dt) {
-    device_.zero(dq, size_t(B_ * D_) * sizeof(float));
-    device_.zero(dt, size_t(N_ * D_) * sizeof(float));
     const float scale = 1 / options_.temperature;
     each_tile(true, [&](const InfoNceTile& tile, int64_t i, int64_t j) {
       kernel_.weigh(tile, rows_.shift + i, float(rows_.weight) * scale,
                     options_.symmetric ? columns_.shift + j : nullptr, float(columns_.weight) * scale);
-      kernel_.add_dqueries(tile, dq + i * D_);
-      kernel_.add_dtargets(tile, dt + j * D_);
+      kernel_.add_dqueries(tile, dq + i * D_, j > 0);
+      kernel_.add_dtargets(tile, dt + j * D_, i > 0);
     });
     parallel_for(threads_, B_, [&](int64_t i) {
       for (int64_t e = pairs_.entry_begin(i); e < pairs_.entry_begin(i + 1); ++e)
@@ -132,35 +134,43 @@ class CpuInfoNce {
     return d;
   }
 
+  static int64_t tiles_of(int64_t rows) { return (rows + kScoreTile - 1) / kScoreTile; }
+
   // f(tile, i, j) for every tile of scores, in a fixed order; (i, j) is where it begins, positives and masked are -inf.
   template <typename F>
   void each_tile(bool gradients, const F& f) {
     const ArenaScope scope(scratch_);
     InfoNceTile tile = {};
     ScoreTile& scores = tile.scores;
-    scores.D = D_, scores.threads = threads_, scores.scores = scores_;
+    scores.D = D_, scores.threads = threads_;
     scores.query_rows = floats(score_.packed_floats(D_)), scores.target_columns = floats(score_.packed_floats(D_));
     tile.steepness = float(1 / (kLog2 * double(options_.temperature)));
     scores.type = options_.dtype;
     if (gradients) {
       tile.query_channels = floats(kernel_.channel_floats(D_));
       tile.target_channels = floats(kernel_.channel_floats(D_));
-      if (options_.dtype == DType::BF16) tile.row_weights = floats(kScoreTile * kScoreTile / 2);
+      tile.row_weights = floats(kScoreTile * kScoreTile), tile.column_weights = floats(kScoreTile * kScoreTile);
     }
+    int64_t index = 0;
     for (int64_t j = 0; j < N_; j += kScoreTile) {
       scores.targets = t_ + j * D_, scores.columns = std::min(kScoreTile, N_ - j);
-      score_.pack_targets(scores);
+      if (!gradients || index + tiles_of(B_) > kept_) score_.pack_targets(scores);
       if (gradients) kernel_.pack_target_channels(tile);
-      for (int64_t i = 0; i < B_; i += kScoreTile) {
+      for (int64_t i = 0; i < B_; i += kScoreTile, ++index) {
         scores.queries = q_ + i * D_, scores.rows = std::min(kScoreTile, B_ - i);
-        score_.pack_queries(scores);
+        scores.scores = scores_ + std::min(index, kept_) * kScoreTile * kScoreTile;
         if (gradients) kernel_.pack_query_channels(tile);
-        score_.multiply(scores);
-        parallel_for(threads_, scores.rows,
-                     [&](int64_t row) { pairs_.exclude(scores_ + row * kScoreTile, i + row, j, scores.columns); });
+        if (!gradients || index >= kept_) make_scores(scores, i, j);
         f(tile, i, j);
       }
     }
+  }
+
+  void make_scores(const ScoreTile& tile, int64_t i, int64_t j) const {
+    score_.pack_queries(tile);
+    score_.multiply(tile);
+    parallel_for(threads_, tile.rows,
+                 [&](int64_t row) { pairs_.exclude(tile.scores + row * kScoreTile, i + row, j, tile.columns); });
   }
 
   // Loss, shift and the positives' gradients of row or column i, whose positives are entry(n), n in [begin, end).
@@ -198,6 +208,7 @@ class CpuInfoNce {
   const ScoreKernels& score_;
   const InfoNceKernels& kernel_;
   InfoNcePairs pairs_;
+  int64_t kept_;  // tiles; those after them share the place of one
   float* scores_;
   Direction rows_ = {}, columns_ = {};
   double *positive_scores_, *dpositive_;  // by entry
@@ -224,7 +235,7 @@ InfoNceResult info_nce(Tensor dqueries, Tensor dtargets, Tensor queries, Tensor 
   check_pairs(options, B, targets.rows());
   VLM2VEC_DISPATCH_CUDA(*queries.device, info_nce(dqueries, dtargets, queries, targets, options, scratch));
   const ArenaScope scope(scratch);
-  CpuInfoNce problem(queries, targets, options, scratch);
+  CpuInfoNce problem(queries, targets, options, bool(dqueries), scratch);
   InfoNceResult result = {problem.loss(), 0};
   if (dqueries) result.dtemperature = problem.gradients(dqueries.as<float>(), dtargets.as<float>());
   return result;

@@ -11,7 +11,8 @@
 //   (e^{s_ip} / (R_i + e^{s_ip}) - 1) / |P_i|. Positives are applied exactly, outside the tiles.
 //   dtemperature = - sum_ij (d loss / d s_ij) s_ij / temperature.
 // Everything is f32 with f64 row sums (products: `dtype` below); sums have a fixed order that does not depend on the
-// number of threads. Workspace: O(tile D + tile^2 + B + N), tile = 960: 28 MiB for D = 1,536, and 24 bytes a row.
+// number of threads. Workspace: O(tile D + tile^2 + B + N), tile = 960: 33 MiB for D = 1,536, and 24 bytes a row; with
+// gradients up to 12 tiles more, of scores that the second pass need not make again.
 #pragma once
 #include <cstdint>
 

@@ -5,18 +5,22 @@
 namespace vlm2vec::VLM2VEC_ISA {
 
 constexpr int64_t kStride = kScoreTile;
-constexpr int64_t kRowGroup = 96;  // rows of one thread at a time
+constexpr int64_t kRowGroup = 96;      // rows whose exponentials are summed in f32
+constexpr int64_t kColumnGroup = 240;  // columns of one thread at a time
 
 static const float kInfinity = __builtin_inff();
 
 static int64_t channel_floats(int64_t D) { return kStride * round_up(D, kColumns); }
 
-// Panels of kColumns channels, depth `rows`.
+// Panels of kColumns channels, depth `rows`; some rows at a time, which are read as they lie.
 template <typename Op>
 static void pack_as_channels(float* to, const float* from, int64_t rows, int64_t D, int threads) {
-  parallel_for(threads, round_up(D, kColumns) / kColumns, [=](int64_t p) {
-    pack_depth<Op, kColumns>(to + p * kColumns * words<Op>(rows), smaller(kColumns, D - p * kColumns), rows,
-                             [=](int64_t k) { return from + k * D + p * kColumns; });
+  constexpr int64_t kGroup = 16;
+  parallel_for(threads, round_up(rows, kGroup) / kGroup, [=](int64_t group) {
+    const int64_t first = group * kGroup, count = smaller(kGroup, rows - first);
+    for (int64_t c = 0; c < D; c += kColumns)
+      pack_depth<Op, kColumns>(to + c * words<Op>(rows) + first / Op::kNumbers * kColumns, smaller(kColumns, D - c),
+                               count, [=](int64_t k) { return from + (first + k) * D + c; });
   });
 }
 
@@ -57,27 +61,31 @@ static void add_row_sums(const InfoNceTile& tile, float* highest, double* sums) 
   });
 }
 
-// kLanes columns at a time; f32 over kRowGroup rows, f64 over groups.
+// kColumnGroup columns at a time, read row by row; f32 over kRowGroup rows, f64 over groups.
 static void add_column_sums(const InfoNceTile& tile, float* highest, double* sums) {
   const Floats scale = broadcast(tile.steepness);
-  parallel_for(tile.scores.threads, round_up(tile.scores.columns, kLanes) / kLanes, [=](int64_t group) {
-    const int64_t first = group * kLanes, count = smaller(kLanes, tile.scores.columns - first);
-    const float* scores = tile.scores.scores + first;
-    Floats top = broadcast(-kInfinity);
-    for (int64_t i = 0; i < tile.scores.rows; ++i) top = max(load(scores + i * kStride), top);
-    float raised[kLanes], shift[kLanes], part[kLanes];
-    store(raised, top * scale);
-    for (int64_t j = 0; j < kLanes; ++j) {
+  const ScoreTile& t = tile.scores;
+  parallel_for(t.threads, round_up(t.columns, kColumnGroup) / kColumnGroup, [=](int64_t group) {
+    const int64_t first = group * kColumnGroup, count = smaller(kColumnGroup, t.columns - first);
+    const int64_t width = round_up(count, kLanes);
+    float raised[kColumnGroup], shift[kColumnGroup], part[kColumnGroup];
+    double total[kColumnGroup] = {};
+    for (int64_t j = 0; j < width; ++j) raised[j] = -kInfinity;
+    for (int64_t i = 0; i < t.rows; ++i)
+      for (int64_t j = 0; j < width; j += kLanes)
+        store(raised + j, max(load(t.scores + i * kStride + first + j), load(raised + j)));
+    for (int64_t j = 0; j < width; ++j) {
+      raised[j] *= tile.steepness;
       if (j < count && !(raised[j] > highest[first + j])) raised[j] = highest[first + j];
       shift[j] = raised[j] == -kInfinity ? 0 : -raised[j];
     }
-    double total[kLanes] = {};
-    for (int64_t row = 0; row < tile.scores.rows; row += kRowGroup) {
-      Floats partial = {};
-      for (int64_t i = row; i < smaller(row + kRowGroup, tile.scores.rows); ++i)
-        partial += exp2(multiply_add(load(scores + i * kStride), scale, load(shift)));
-      store(part, partial);
-      for (int64_t j = 0; j < kLanes; ++j) total[j] += double(part[j]);
+    for (int64_t row = 0; row < t.rows; row += kRowGroup) {
+      for (int64_t j = 0; j < width; ++j) part[j] = 0;
+      for (int64_t i = row; i < smaller(row + kRowGroup, t.rows); ++i)
+        for (int64_t j = 0; j < width; j += kLanes)
+          store(part + j,
+                load(part + j) + exp2(multiply_add(load(t.scores + i * kStride + first + j), scale, load(shift + j))));
+      for (int64_t j = 0; j < count; ++j) total[j] += double(part[j]);
     }
     for (int64_t j = 0; j < count; ++j) {
       double& sum = sums[first + j];
@@ -90,20 +98,23 @@ static void add_column_sums(const InfoNceTile& tile, float* highest, double* sum
 // ---------------------------------------------------------------------------------------------------------------------
 // Gradients
 
-// Words of weights. By columns, for dtargets: word (i, j) is rows i .. of column j, at scores[i * kStride + j]. By
-// rows, for dqueries: the same where a word is one number, and else row_weights.
+// Words of weights, packed twice: tiles of kRows queries for dqueries, of kRows targets for dtargets. A word is
+// `Op::kNumbers` targets of a query, or queries of a target.
 template <typename Op>
 static void weigh_as(const InfoNceTile& tile, const float* row_shift, float row_weight, const float* column_shift,
                      float column_weight) {
   const Floats scale = broadcast(tile.steepness);
   const int64_t rows = tile.scores.rows, columns = tile.scores.columns;
-  parallel_for(tile.scores.threads, words<Op>(rows), [=](int64_t word) {
-    const int64_t i = word * Op::kNumbers;
-    float* scores = tile.scores.scores + i * kStride;
+  parallel_for(tile.scores.threads, round_up(rows, kRows) / kRows, [=](int64_t t) {
+    const int64_t first = t * kRows, count = smaller(kRows, rows - first);
+    const float* scores = tile.scores.scores + first * kStride;
+    float by_rows[kRows][kStride], pairs[kRows / 2][kStride];
+    float(*by_columns)[kStride] = Op::kNumbers == 1 ? by_rows : pairs;
     const auto weights = [&](int64_t row, int64_t j) {
+      if (row >= count || j >= columns) return Floats{};
       const int n = lanes(columns - j);
       const Floats s = load(scores + row * kStride + j);
-      Floats g = exp2(multiply_add(s, scale, broadcast(-row_shift[i + row]))) * broadcast(row_weight);
+      Floats g = exp2(multiply_add(s, scale, broadcast(-row_shift[first + row]))) * broadcast(row_weight);
       if (column_shift) {
         const Floats column = load(column_shift + j, n);
         g = multiply_add(exp2(multiply_add(s, scale, -column)), broadcast(column_weight), g);
@@ -111,18 +122,22 @@ static void weigh_as(const InfoNceTile& tile, const float* row_shift, float row_
       for (int lane = n; lane < kLanes; ++lane) g[lane] = 0;
       return g;
     };
-    for (int64_t j = 0; j < columns; j += kLanes) {
-      const Floats g = weights(0, j);
-      if constexpr (Op::kNumbers == 1) {
-        store(scores + j, g);
-      } else {
-        const Floats next = i + 1 < rows ? weights(1, j) : Floats{};
-        float* by_rows = tile.row_weights + i * kStride / 2 + j / 2;
-        store_words<Op>(by_rows, g);
-        store_words<Op>(by_rows + kStride / 2, next);
-        store(scores + j, pair(g, next));
+    for (int64_t i = 0; i < kRows; i += Op::kNumbers)
+      for (int64_t j = 0; j < round_up(columns, kRows); j += kLanes) {
+        const Floats g = weights(i, j);
+        store_words<Op>(by_rows[i] + j / Op::kNumbers, g);
+        if constexpr (Op::kNumbers == 2) {
+          const Floats next = weights(i + 1, j);
+          store_words<Op>(by_rows[i + 1] + j / 2, next);
+          store(by_columns[i / 2] + j, pair(g, next));
+        }
       }
-    }
+    const int64_t across = words<Op>(columns);
+    pack_rows<Singles, kRows>(tile.row_weights + first * across, kRows, across, [&](int64_t i) { return by_rows[i]; });
+    const int64_t depth = words<Op>(rows), line = first / Op::kNumbers;
+    for (int64_t i = 0; i < words<Op>(count); ++i)
+      for (int64_t j = 0; j < columns; j += kRows)
+        store(tile.column_weights + j * depth + (line + i) * kRows, load(by_columns[i] + j, kRows), kRows);
   });
 }
 
@@ -134,55 +149,38 @@ static void weigh(const InfoNceTile& tile, const float* row_shift, float row_wei
     weigh_as<Singles>(tile, row_shift, row_weight, column_shift, column_weight);
 }
 
-// to (rows, D) += A · channels over `depth` numbers, where word (i, k) of A is weights[i * row_step + k * depth_step].
-template <int64_t row_step, int64_t depth_step, typename Op>
+// to (rows, D) = or += weights · channels over `numbers` of depth.
+template <typename Op>
 static void add_product(float* to, int64_t rows, int64_t numbers, const float* weights, const float* channels,
-                        const ScoreTile& tile) {
-  constexpr int64_t kPanels = 8;
-  const int64_t D = tile.D, panels = round_up(D, kColumns) / kColumns, depth = words<Op>(numbers);
-  const int64_t row_group = tile.threads > 4 ? 96 : 240, row_groups = (rows + row_group - 1) / row_group;
-  const int64_t panel_groups = round_up(panels, kPanels) / kPanels;
-  parallel_for_dynamic(tile.threads, row_groups * panel_groups, [=](int64_t item) {
-    const int64_t first = item % row_groups * row_group, last = smaller(rows, first + row_group);
-    const int64_t first_panel = item / row_groups * kPanels, last_panel = smaller(panels, first_panel + kPanels);
-    float c[kRows * kColumns];
-    for (int64_t k = 0; k < depth; k += kDepth)
-      for (int64_t p = first_panel; p < last_panel; ++p)
-        for (int64_t i = first; i < last; i += kRows) {
-          const float* a = weights + i * row_step + k * depth_step;
-          const float* b = channels + (p * depth + k) * kColumns;
-          const int64_t count = smaller(kRows, rows - i), width = smaller(kColumns, D - p * kColumns);
-          const int64_t block = smaller(kDepth, depth - k);
-          float* out = to + i * D + p * kColumns;
-          if (count == kRows && width == kColumns) {
-            multiply_tile<row_step, depth_step, Op>(out, D, a, b, block, true);
-            continue;
-          }
-          multiply_tile<row_step, depth_step, Op>(c, kColumns, a, b, block, false);
-          for (int64_t y = 0; y < count; ++y)
-            for (int64_t x = 0; x < width; ++x) out[y * D + x] += c[y * kColumns + x];
-        }
+                        const ScoreTile& tile, bool add) {
+  const int64_t D = tile.D, group = tile.threads > 4 ? 192 : 480, block = kPanels * kColumns;
+  const int64_t groups = (rows + group - 1) / group, depth = words<Op>(numbers);
+  parallel_for_dynamic(tile.threads, groups * ((D + block - 1) / block), [=](int64_t i) {
+    const int64_t row = i % groups * group, column = i / groups * block;
+    multiply_packed<Op>(to + row * D + column, D, weights + row * depth, smaller(group, rows - row),
+                        channels + column * depth, smaller(block, D - column), depth, add);
   });
 }
 
 template <typename Op>
-static void add_dqueries_as(const InfoNceTile& tile, float* dqueries) {
-  const float* by_rows = Op::kNumbers == 1 ? tile.scores.scores : tile.row_weights;
-  add_product<kStride / Op::kNumbers, 1, Op>(dqueries, tile.scores.rows, tile.scores.columns, by_rows,
-                                             tile.target_channels, tile.scores);
+static void add_dqueries_as(const InfoNceTile& tile, float* dqueries, bool add) {
+  const ScoreTile& scores = tile.scores;
+  add_product<Op>(dqueries, scores.rows, scores.columns, tile.row_weights, tile.target_channels, scores, add);
 }
 
 template <typename Op>
-static void add_dtargets_as(const InfoNceTile& tile, float* dtargets) {
-  add_product<1, kStride * Op::kNumbers, Op>(dtargets, tile.scores.columns, tile.scores.rows, tile.scores.scores,
-                                             tile.query_channels, tile.scores);
+static void add_dtargets_as(const InfoNceTile& tile, float* dtargets, bool add) {
+  const ScoreTile& scores = tile.scores;
+  add_product<Op>(dtargets, scores.columns, scores.rows, tile.column_weights, tile.query_channels, scores, add);
 }
 
-static void add_dqueries(const InfoNceTile& tile, float* dqueries) {
-  tile.scores.type == DType::BF16 ? add_dqueries_as<Halved>(tile, dqueries) : add_dqueries_as<Singles>(tile, dqueries);
+static void add_dqueries(const InfoNceTile& tile, float* dqueries, bool add) {
+  const bool halved = tile.scores.type == DType::BF16;
+  halved ? add_dqueries_as<Halved>(tile, dqueries, add) : add_dqueries_as<Singles>(tile, dqueries, add);
 }
-static void add_dtargets(const InfoNceTile& tile, float* dtargets) {
-  tile.scores.type == DType::BF16 ? add_dtargets_as<Halved>(tile, dtargets) : add_dtargets_as<Singles>(tile, dtargets);
+static void add_dtargets(const InfoNceTile& tile, float* dtargets, bool add) {
+  const bool halved = tile.scores.type == DType::BF16;
+  halved ? add_dtargets_as<Halved>(tile, dtargets, add) : add_dtargets_as<Singles>(tile, dtargets, add);
 }
 
 extern const InfoNceKernels info_nce_kernels = {channel_floats, pack_query_channels, pack_target_channels,

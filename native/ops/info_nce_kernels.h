@@ -11,7 +11,7 @@ struct InfoNceTile {
   ScoreTile scores;
   float steepness;                          // log2 e / temperature
   float *query_channels, *target_channels;  // packed for gradients
-  float* row_weights;                       // (kScoreTile, kScoreTile / 2) words: weights by rows, if bf16 products
+  float *row_weights, *column_weights;      // (kScoreTile, kScoreTile) words each: packed for dqueries, dtargets
 };
 
 struct InfoNceKernels {
@@ -22,12 +22,12 @@ struct InfoNceKernels {
   // All but the sums are in units of log 2: powers of two are computed.
   void (*add_row_sums)(const InfoNceTile& tile, float* highest, double* sums);
   void (*add_column_sums)(const InfoNceTile& tile, float* highest, double* sums);
-  // weight = row_weight e^(score / temperature - row_shift) + column_weight e^(score / temperature - column_shift), in
-  // the place of the scores; column_shift may be null. Shifts in units of log 2.
+  // weight = row_weight e^(score / temperature - row_shift) + column_weight e^(score / temperature - column_shift),
+  // as row_weights and column_weights; column_shift may be null. Shifts in units of log 2.
   void (*weigh)(const InfoNceTile& tile, const float* row_shift, float row_weight, const float* column_shift,
                 float column_weight);
-  void (*add_dqueries)(const InfoNceTile& tile, float* dqueries);  // dqueries += weights · targets
-  void (*add_dtargets)(const InfoNceTile& tile, float* dtargets);  // dtargets += weightsᵀ · queries
+  void (*add_dqueries)(const InfoNceTile& tile, float* dqueries, bool add);  // = or += weights · targets
+  void (*add_dtargets)(const InfoNceTile& tile, float* dtargets, bool add);  // = or += weightsᵀ · queries
 };
 
 VLM2VEC_DECLARE_KERNELS(InfoNceKernels, info_nce_kernels)

@@ -89,38 +89,57 @@ VLM2VEC_INLINE int64_t words(int64_t depth) {
   return (depth + Op::kNumbers - 1) / Op::kNumbers;
 }
 
-constexpr int64_t kAhead = 12;  // words of depth that are fetched ahead, where they do not follow each other
+// Where the operands of a tile are. Near: in L1. Streamed: in L2 and beyond, so that lines are asked for ahead of their
+// use (words of depth; measured on Cascade Lake). StreamedB: only those of B.
+enum class Operands { Near, StreamedB, Streamed };
+constexpr int64_t kAheadOfA = 48, kAheadOfB = 32, kAheadOfC = 64;
+constexpr int64_t kAheadOfRows = 12;  // where words of A do not follow each other
 
 // One tile: c = A · B, or c += A · B, over `depth` words. Word (i, k) of A is a[i * row_step + k * depth_step]: (1,
 // kRows) for packed A; both known when compiling, so that the loads need one address register. With `vectors` 1 only
 // the first kLanes columns of the panel are made.
-template <int64_t row_step, int64_t depth_step, typename Op = Singles, int vectors = 2>
+template <int64_t row_step, int64_t depth_step, typename Op = Singles, int vectors = 2,
+          Operands operands = Operands::Near>
 static inline void multiply_tile(float* c, int64_t c_stride, const float* a, const float* b, int64_t depth, bool add) {
+  constexpr bool streamed = operands != Operands::Near;
   Floats sums[kRows][vectors];
 #pragma GCC unroll 12
   for (int i = 0; i < kRows; ++i)
 #pragma GCC unroll 2
     for (int v = 0; v < vectors; ++v) sums[i][v] = Floats{};
-  if (add)
-    for (int i = 0; i < kRows; ++i)
-      for (int v = 0; v < vectors; ++v) __builtin_prefetch(c + i * c_stride + v * kLanes, 1);
-  for (int64_t k = 0; k < depth; ++k) {
+  const auto step = [&](const float* a_k, const float* b_k) __attribute__((always_inline)) {
     if constexpr (depth_step > kColumns) {  // a line or two of each row of A
-      __builtin_prefetch(a + kAhead * depth_step);
-      __builtin_prefetch(a + kAhead * depth_step + kRows - 1);
+      __builtin_prefetch(a_k + kAheadOfRows * depth_step);
+      __builtin_prefetch(a_k + kAheadOfRows * depth_step + kRows - 1);
     }
-    Floats b_k[vectors];
+    Floats line[vectors];
 #pragma GCC unroll 2
-    for (int v = 0; v < vectors; ++v) b_k[v] = load(b + v * kLanes);
+    for (int v = 0; v < vectors; ++v) {
+      if (streamed) __builtin_prefetch(b_k + kAheadOfB * kColumns + v * kLanes);
+      line[v] = load(b_k + v * kLanes);
+    }
 #pragma GCC unroll 12
     for (int i = 0; i < kRows; ++i) {
-      const Floats a_i = Op::splat(a + i * row_step);
+      const Floats a_i = Op::splat(a_k + i * row_step);
 #pragma GCC unroll 2
-      for (int v = 0; v < vectors; ++v) sums[i][v] = Op::multiply_add(a_i, b_k[v], sums[i][v]);
+      for (int v = 0; v < vectors; ++v) sums[i][v] = Op::multiply_add(a_i, line[v], sums[i][v]);
     }
-    a += depth_step;
-    b += kColumns;
+  };
+  constexpr int64_t kSteps = 4;  // of depth in one round
+  const int64_t rounds = depth / kSteps, late = streamed ? larger(0, rounds - kAheadOfC / kSteps) : 0;
+  int64_t round = 0;
+  for (int64_t end : {late, rounds}) {
+    for (; round < end; ++round, a += kSteps * depth_step, b += kSteps * kColumns) {
+      if (operands == Operands::Streamed)
+        for (int64_t line = 0; line < kSteps * kRows; line += 16) __builtin_prefetch(a + kAheadOfA * kRows + line);
+#pragma GCC unroll 4
+      for (int s = 0; s < kSteps; ++s) step(a + s * depth_step, b + s * kColumns);
+    }
+    if (end == late && add)
+      for (int i = 0; i < kRows; ++i)
+        for (int v = 0; v < vectors; ++v) __builtin_prefetch(c + i * c_stride + v * kLanes, 1);
   }
+  for (int64_t k = rounds * kSteps; k < depth; ++k, a += depth_step, b += kColumns) step(a, b);
 #pragma GCC unroll 12
   for (int i = 0; i < kRows; ++i)
 #pragma GCC unroll 2
@@ -131,26 +150,48 @@ static inline void multiply_tile(float* c, int64_t c_stride, const float* a, con
 }
 
 // The same for a panel of which `columns` are wanted: half the work where they fit one vector.
-template <int64_t row_step, int64_t depth_step, typename Op>
+template <int64_t row_step, int64_t depth_step, typename Op, Operands operands = Operands::Near>
 static inline void multiply_panel(float* c, int64_t c_stride, const float* a, const float* b, int64_t depth, bool add,
                                   int64_t columns) {
   if (columns > kLanes)
-    multiply_tile<row_step, depth_step, Op, 2>(c, c_stride, a, b, depth, add);
+    multiply_tile<row_step, depth_step, Op, 2, operands>(c, c_stride, a, b, depth, add);
   else
-    multiply_tile<row_step, depth_step, Op, 1>(c, c_stride, a, b, depth, add);
+    multiply_tile<row_step, depth_step, Op, 1, operands>(c, c_stride, a, b, depth, add);
 }
 
-// C (row_tiles * kRows, panels * kColumns) = or += A · B, both packed over the whole depth (in words).
+// Of a long sum, parts are made one after the other. A row's and a column's part, and how long they are, depend on
+// `depth` only.
+constexpr int64_t kLongestPart = 1536;
+VLM2VEC_INLINE int64_t part_of(int64_t depth) {
+  const int64_t parts = (depth + kLongestPart - 1) / kLongestPart;
+  return parts > 1 ? round_up((depth + parts - 1) / parts, 16) : depth;
+}
+
+// C (rows, columns) = or += A · B, both packed over the whole depth (in words); nothing else of C is written. A part of
+// kPanels panels stays in L2 while the tiles of A go by.
+constexpr int64_t kPanels = 4;
 template <typename Op = Singles>
-static inline void multiply_packed(float* c, int64_t c_stride, const float* a, int64_t row_tiles, const float* b,
-                                   int64_t panels, int64_t depth, bool add) {
-  for (int64_t k = 0; k < depth; k += kDepth) {
-    const int64_t block = smaller(kDepth, depth - k);
-    for (int64_t p = 0; p < panels; ++p)
-      for (int64_t t = 0; t < row_tiles; ++t)
-        multiply_tile<1, kRows, Op>(c + t * kRows * c_stride + p * kColumns, c_stride, a + (t * depth + k) * kRows,
-                                    b + (p * depth + k) * kColumns, block, add || k > 0);
-  }
+static inline void multiply_packed(float* c, int64_t c_stride, const float* a, int64_t rows, const float* b,
+                                   int64_t columns, int64_t depth, bool add) {
+  const int64_t part = part_of(depth);
+  for (int64_t first = 0; first < columns; first += kPanels * kColumns)
+    for (int64_t k = 0; k < depth; k += part)
+      for (int64_t i = 0; i < rows; i += kRows)
+        for (int64_t j = first; j < smaller(columns, first + kPanels * kColumns); j += kColumns) {
+          const int64_t block = smaller(part, depth - k), height = rows - i, width = columns - j;
+          const float *a_k = a + i * depth + k * kRows, *b_k = b + j * depth + k * kColumns;
+          const bool adds = add || k > 0;
+          float* to = c + i * c_stride + j;
+          if (height >= kRows && width >= kColumns) {
+            multiply_tile<1, kRows, Op, 2, Operands::Streamed>(to, c_stride, a_k, b_k, block, adds);
+            continue;
+          }
+          float tile[kRows * kColumns];
+          multiply_tile<1, kRows, Op>(tile, kColumns, a_k, b_k, block, false);
+          for (int64_t y = 0; y < smaller(kRows, height); ++y)
+            for (int64_t x = 0; x < smaller(kColumns, width); ++x)
+              to[y * c_stride + x] = adds ? to[y * c_stride + x] + tile[y * kColumns + x] : tile[y * kColumns + x];
+        }
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -254,6 +295,8 @@ static inline void pack_rows(To* to, int64_t rows, int64_t depth, const Row& row
       Floats block[kLanes];
       for (int64_t i = 0; i < kLanes; ++i)
         block[i] = first + i < rows ? load_words<Op>(from[first + i] + k * Op::kNumbers, numbers, n) : Floats{};
+      for (int64_t i = 0; i < kLanes && first + i < rows; ++i)  // more rows than the machine follows by itself
+        __builtin_prefetch(from[first + i] + (k + 4 * kLanes) * Op::kNumbers);
       transpose(block);
       To* line = to + k * width + first;
       for (int s = 0; s < n; ++s) store(line + s * width, block[s], width - first < kLanes ? width % kLanes : kLanes);

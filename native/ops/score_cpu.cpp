@@ -5,7 +5,7 @@
 namespace vlm2vec::VLM2VEC_ISA {
 
 constexpr int64_t kStride = kScoreTile;
-static_assert(kStride % kRows == 0 && kStride % kColumns == 0, "tiles do not divide blocks");
+static_assert(kStride % kRows == 0 && kStride % kColumns == 0 && 96 % kRows == 0, "tiles do not divide blocks");
 
 static int64_t packed_floats(int64_t D) { return kStride * D; }
 
@@ -29,18 +29,15 @@ static void pack_targets_as(const ScoreTile& tile) {
   });
 }
 
-// A group of rows, a block of depth at a time, stays in L2 while the columns go by; many threads take smaller groups.
 template <typename Op>
 static void multiply_as(const ScoreTile& tile) {
-  const int64_t row_group = tile.threads > 4 ? 96 : 240, column_group = tile.threads > 4 ? 192 : 480;
-  const int64_t row_groups = (tile.rows + row_group - 1) / row_group;
-  const int64_t column_groups = (tile.columns + column_group - 1) / column_group, depth = words<Op>(tile.D);
-  parallel_for_dynamic(tile.threads, row_groups * column_groups, [=](int64_t i) {
-    const int64_t row = i % row_groups * row_group, column = i / row_groups * column_group;
-    const int64_t rows = smaller(row_group, tile.rows - row), columns = smaller(column_group, tile.columns - column);
+  const int64_t group = tile.threads > 4 ? 192 : 480, block = kPanels * kColumns;
+  const int64_t groups = (tile.rows + group - 1) / group, depth = words<Op>(tile.D);
+  parallel_for_dynamic(tile.threads, groups * ((tile.columns + block - 1) / block), [=](int64_t i) {
+    const int64_t row = i % groups * group, column = i / groups * block;
     multiply_packed<Op>(tile.scores + row * kStride + column, kStride, tile.query_rows + row * depth,
-                        round_up(rows, kRows) / kRows, tile.target_columns + column * depth,
-                        round_up(columns, kColumns) / kColumns, depth, false);
+                        smaller(group, tile.rows - row), tile.target_columns + column * depth,
+                        smaller(block, tile.columns - column), depth, false);
   });
 }
 
@@ -55,16 +52,16 @@ static void multiply(const ScoreTile& tile) {
 }
 
 // The query as a tile with one row, one panel of candidates, and their products.
-static int64_t candidate_floats(int64_t D) { return round_up((kRows + kColumns) * D + kRows * kColumns, 16); }
+static int64_t candidate_floats(int64_t D) { return round_up((kRows + kColumns) * D + kColumns, 16); }
 
 static void multiply_candidates(float* scores, const float* query, const float* targets, int64_t D,
                                 const int32_t* candidates, int64_t count, float* scratch) {
-  float *panel = scratch, *products = panel + kColumns * D, *a = products + kRows * kColumns;
+  float *panel = scratch, *products = panel + kColumns * D, *a = products + kColumns;
   pack_transposed<kRows>(a, query, D, 1, D);
   for (int64_t first = 0; first < count; first += kColumns) {
     const int64_t width = smaller(kColumns, count - first);
     pack_transposed<kColumns>(panel, targets, D, width, D, candidates + first);
-    multiply_packed(products, kColumns, a, 1, panel, 1, D, false);
+    multiply_packed(products, kColumns, a, 1, panel, width, D, false);
     for (int64_t n = 0; n < width; ++n) scores[first + n] = products[n];
   }
 }
