@@ -25,19 +25,23 @@ static void pack(const AttentionProblem& problem) {
   problem.type == DType::BF16 ? pack_of<Halved, bf16>(problem) : pack_of<Singles, float>(problem);
 }
 
+// Keys at a time; a tile of rows keeps its scores in L1.
+constexpr int64_t kForwardKeys = 2 * kKeys, kForwardStride = kForwardKeys + 16;
+
 struct ForwardScratch {
-  float *q, *scores, *out, *highest, *sum, *factor;
+  float *q, *scores, *out, *highest, *sum;
   ForwardScratch(float* scratch, int64_t HS) {
     q = scratch;
     scores = q + rows_floats<Singles>(HS);
-    out = scores + kQueryRows * kStride;
+    out = scores + padded(kRows * kForwardStride);
     highest = out + kQueryRows * wide(HS);
-    sum = highest + kQueryRows;
-    factor = sum + kQueryRows;
+    sum = highest + kQueryRows + kLanes;
   }
 };
 
-static int64_t forward_floats(int64_t HS) { return rows_floats<Singles>(HS) + kQueryRows * (kStride + wide(HS) + 3); }
+static int64_t forward_floats(int64_t HS) {
+  return rows_floats<Singles>(HS) + padded(kRows * kForwardStride) + kQueryRows * wide(HS) + 2 * (kQueryRows + kLanes);
+}
 
 // Lanes from n on become `other`.
 static inline Floats first_lanes(Floats x, int n, float other) {
@@ -45,59 +49,88 @@ static inline Floats first_lanes(Floats x, int n, float other) {
   return x;
 }
 
-// Scores of one row become the words of 2^(scale s - highest), 0 from `valid` up to `width`; returns their sum.
-// `highest` is raised where a score is above it.
-template <typename Op>
-static float soften(float* scores, int64_t valid, int64_t width, float scale, float& highest) {
-  const int64_t whole = valid / kLanes * kLanes;
-  const int rest = int(valid - whole);
-  Floats top = broadcast(-kInfinity);
-  for (int64_t j = 0; j < whole; j += kLanes) top = max(load(scores + j), top);
-  if (rest) top = max(first_lanes(load(scores + whole), rest, -kInfinity), top);
-  const float scaled = scale * largest(top);
-  const float raised = scaled > highest ? scaled : highest;
-  const Floats factor = broadcast(scale), shift = broadcast(-raised);
-  Floats total = {};
+// f(j, n) for vectors of n scores of a row.
+template <typename F>
+VLM2VEC_INLINE void each_score(int64_t valid, const F& f) {
   int64_t j = 0;
-  for (; j < whole; j += kLanes) {
-    const Floats p = exp2(multiply_add(load(scores + j), factor, shift));
-    store_words<Op>(scores + j / Op::kNumbers, p);
-    total += p;
-  }
-  if (rest) {
-    const Floats s = first_lanes(load(scores + j), rest, -kInfinity);
-    const Floats p = exp2(multiply_add(s, factor, shift));
-    store_words<Op>(scores + j / Op::kNumbers, p);
-    total += p;
-    j += kLanes;
-  }
-  for (; j < width; j += kLanes) store_words<Op>(scores + j / Op::kNumbers, Floats{});
-  highest = raised;
-  return sum(total);
+  for (; j + kLanes <= valid; j += kLanes) f(j, kLanes);
+  if (j < valid) f(j, int(valid - j));
 }
 
-// The softmax of a block of scores, and what is there of the results multiplied by what the new maxima take away.
+// Lane i: what `join` makes of the lanes of rows[i].
+template <typename Join>
+VLM2VEC_INLINE Floats join_lanes(Floats (&rows)[kLanes], const Join& join) {
+  transpose(rows);
+#pragma GCC unroll 4
+  for (int step = kLanes / 2; step > 0; step /= 2)
+#pragma GCC unroll 8
+    for (int i = 0; i < step; ++i) rows[i] = join(rows[i], rows[i + step]);
+  return rows[0];
+}
+
+// Scores of a tile of rows become the words of 2^(scale s - highest), 0 from what a row sees up to `width`; the maxima
+// and sums of its rows go on, and what is there of their results is multiplied by what the new maxima take away. All
+// rows at once: one alone would wait for its own maximum and sum.
 template <typename Op>
-static void soften_block(const AttentionTiles& tiles, const ForwardScratch& scratch, float scale) {
-  float totals[kQueryRows];
-  for (int64_t i = 0; i < tiles.rows; ++i) {
-    const int64_t width = tiles.visible_to_tile(i / kRows * kRows);
-    scratch.factor[i] = scratch.highest[i];
-    totals[i] =
-        width > 0 ? soften<Op>(scratch.scores + i * kStride, tiles.visible(i), width, scale, scratch.highest[i]) : 0.0f;
+static void soften(const AttentionTiles& tiles, const ForwardScratch& scratch, int64_t first, int64_t width,
+                   float scale) {
+  const int64_t rows = smaller(kRows, tiles.rows - first);
+  Floats lines[kLanes];
+  for (int64_t i = 0; i < kLanes; ++i) {
+    lines[i] = broadcast(-kInfinity);
+    const float* scores = scratch.scores + i * kForwardStride;
+    if (i < rows)
+      each_score(tiles.visible(first + i), [&](int64_t j, int n) {
+        const Floats s = load(scores + j);
+        lines[i] = max(n == kLanes ? s : first_lanes(s, n, -kInfinity), lines[i]);
+      });
   }
-  for (int64_t i = 0; i < tiles.rows; i += kLanes) {
-    const Floats factor = exp2(load(scratch.factor + i) - load(scratch.highest + i));
-    store(scratch.factor + i, factor);
-    store(scratch.sum + i, multiply_add(load(scratch.sum + i), factor, load(totals + i)));
+  float shifts[kLanes], factors[kLanes];
+  const Floats before = load(scratch.highest + first);
+  const Floats scaled = broadcast(scale) * join_lanes(lines, max);
+  const Floats raised = scaled > before ? scaled : before, factor = exp2(before - raised);
+  store(scratch.highest + first, raised, kRows);  // the lanes after them are the next tile's
+  store(shifts, -raised);
+  store(factors, factor);
+  for (int64_t i = 0; i < kLanes; ++i) {
+    lines[i] = Floats{};
+    if (i >= rows) continue;
+    float* scores = scratch.scores + i * kForwardStride;
+    const Floats shift = broadcast(shifts[i]);
+    const int64_t valid = tiles.visible(first + i);
+    each_score(valid, [&](int64_t j, int n) {
+      const Floats s = load(scores + j);
+      const Floats p = exp2(multiply_add(n == kLanes ? s : first_lanes(s, n, -kInfinity), broadcast(scale), shift));
+      store_words<Op>(scores + j / Op::kNumbers, p);
+      lines[i] += p;
+    });
+    for (int64_t j = round_up(valid, kLanes); j < width; j += kLanes)
+      store_words<Op>(scores + j / Op::kNumbers, Floats{});
   }
+  const Floats totals = join_lanes(lines, [](Floats a, Floats b) { return a + b; });
+  store(scratch.sum + first, multiply_add(load(scratch.sum + first), factor, totals), kRows);
   if (tiles.key == 0) return;
-  const int64_t stride = wide(tiles.HS);
-  for (int64_t i = 0; i < tiles.rows; ++i) {
-    if (scratch.factor[i] == 1.0f) continue;
-    float* out = scratch.out + i * stride;
-    for (int64_t c = 0; c < tiles.HS; c += kLanes) store(out + c, load(out + c) * broadcast(scratch.factor[i]));
+  for (int64_t i = 0; i < rows; ++i) {
+    if (factors[i] == 1.0f) continue;
+    float* out = scratch.out + (first + i) * wide(tiles.HS);
+    for (int64_t c = 0; c < tiles.HS; c += kLanes) store(out + c, load(out + c) * broadcast(factors[i]));
   }
+}
+
+// A tile of rows, from `first` on, against a block of keys.
+template <typename Op>
+static void forward_tile(const AttentionTiles& tiles, const ForwardScratch& scratch, const float* k, const float* v,
+                         int64_t length, int64_t first, float scale) {
+  const int64_t HS = tiles.HS, depth = words<Op>(HS), stride = wide(HS), seen = tiles.visible_to_tile(first);
+  if (seen <= 0) return;
+  for (int64_t j = 0; j < seen; j += kColumns)
+    multiply_panel<1, kRows, Op, Operands::StreamedB>(scratch.scores + j, kForwardStride, scratch.q + first * depth,
+                                                      k + (tiles.place + j) * depth, depth, false, tiles.keys - j);
+  soften<Op>(tiles, scratch, first, seen, scale);
+  for (int64_t c = 0; c < HS; c += kColumns)
+    multiply_panel<kForwardStride, 1, Op, Operands::StreamedB>(
+        scratch.out + first * stride + c, stride, scratch.scores,
+        v + c * words<Op>(length) + tiles.place / Op::kNumbers * kColumns, words<Op>(seen), tiles.key > 0, HS - c);
 }
 
 template <typename Op, typename Number>
@@ -106,14 +139,13 @@ static void forward_block(const AttentionProblem& problem, const AttentionBlock&
   const int64_t HS = problem.HS, group = problem.group;
   const int64_t first = block.block * kQueryRows, rows = smaller(kQueryRows, pair.length * group - first);
   pack_as_rows<Op>(scratch.q, rows_of<Number>(problem.q, problem, pair, group), first, rows);
-  for (int64_t i = 0; i < kQueryRows; ++i) scratch.highest[i] = -kInfinity, scratch.sum[i] = 0;
+  for (int64_t i = 0; i < kQueryRows + kLanes; ++i) scratch.highest[i] = -kInfinity, scratch.sum[i] = 0;
   const int64_t keys = problem.causal ? (first + rows - 1) / group + 1 : pair.length;
-  for (int64_t key = 0; key < keys; key += kKeys) {
-    const AttentionTiles tiles = {HS, group, problem.causal, first, rows, key, smaller(kKeys, keys - key), key};
-    tiles.multiply<Op>(scratch.scores, scratch.q, pair.packed);
-    soften_block<Op>(tiles, scratch, problem.scale * kLog2E);
-    tiles.accumulate<Op>(scratch.out, scratch.scores, pair.packed + columns_floats<Op>(pair.length, HS), pair.length,
-                         key > 0);
+  const float *k = pair.packed, *v = k + columns_floats<Op>(pair.length, HS);
+  for (int64_t key = 0; key < keys; key += kForwardKeys) {
+    const AttentionTiles tiles = {HS, group, problem.causal, first, rows, key, smaller(kForwardKeys, keys - key), key};
+    for (int64_t i = 0; i < rows; i += kRows)
+      forward_tile<Op>(tiles, scratch, k, v, pair.length, i, problem.scale * kLog2E);
   }
   const HeadRows<Number> out = output_rows<Number>(problem.out, problem, pair, group);
   for (int64_t i = 0; i < rows; ++i) {

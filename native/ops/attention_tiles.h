@@ -111,7 +111,7 @@ struct AttentionTiles {
   int64_t HS, group;
   bool causal;
   int64_t first, rows;  // query rows, of the pair
-  int64_t key, keys;    // of the pair; keys <= kKeys
+  int64_t key, keys;    // of the pair
   int64_t place;        // where they begin among those that are packed
 
   // Keys of the block that a row sees, and the first row (of the block, whole tiles) that sees key j of it.

@@ -181,15 +181,23 @@ static inline Floats exp(Floats x) {
 
 // 2^x with a relative error of 1e-7, for softmax, whose x are rounded already. 2^-inf is 0, 2^NaN is NaN.
 static inline Floats exp2(Floats x) {
+#if defined(__AVX512DQ__)  // any exponent will do; the rest of an infinity is 0
+  const Floats r = _mm512_maskz_reduce_ps(0xffff, x, 8), n = x - r;
+#else
   x = max(splat(-150.0f), min(splat(128.0f), x));
   const Floats shifted = x + kRounder;
   const Floats r = x - (shifted - kRounder);
+#endif
   Floats p = r * 1.3264727e-3f + 9.6715130e-3f;
   p = p * r + 5.5507336e-2f;
   p = p * r + 2.4022242e-1f;
   p = p * r + 6.9314700e-1f;
   p = p * r + 1.0f;
+#if defined(__AVX512DQ__)
+  return _mm512_maskz_scalef_ps(0xffff, p, n);
+#else
   return scale_by_power(p, shifted);
+#endif
 }
 
 static inline Floats sigmoid(Floats x) { return 1.0f / (1.0f + exp(-x)); }
