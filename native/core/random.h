@@ -9,14 +9,22 @@
 
 namespace vlm2vec {
 
-VLM2VEC_HOST_DEVICE static inline uint64_t mix64(uint64_t x) {
+constexpr uint64_t kCounterStep = 0x9e3779b97f4a7c15ull;
+
+// Of one number, or of each in a vector.
+template <typename Bits>
+VLM2VEC_HOST_DEVICE static inline Bits mix64(Bits x) {
   x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
   x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
   return x ^ (x >> 31);
 }
 
+VLM2VEC_HOST_DEVICE static inline uint64_t random_base(uint64_t seed, uint64_t stream) {
+  return mix64(seed * kCounterStep + stream);
+}
+
 VLM2VEC_HOST_DEVICE static inline uint64_t random_bits(uint64_t seed, uint64_t stream, uint64_t counter) {
-  return mix64(mix64(seed * 0x9e3779b97f4a7c15ull + stream) + counter * 0x9e3779b97f4a7c15ull);
+  return mix64(random_base(seed, stream) + counter * kCounterStep);
 }
 
 // Uniform in [0, 1), 24 bits.

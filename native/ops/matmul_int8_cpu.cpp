@@ -2,6 +2,7 @@
 
 #include "core/parallel.h"
 #include "ops/matmul_int8_kernels.h"
+#include "ops/transpose.h"
 #include "ops/unpack.h"
 
 namespace vlm2vec::VLM2VEC_ISA {
@@ -15,18 +16,28 @@ static int64_t runs(int64_t k) { return (k + kInt8Run - 1) / kInt8Run; }
 
 static size_t packed_bytes(int64_t n, int64_t k) { return size_t(round_up(n, kPanel) * quads(k) * 4); }
 
+// Four codes are one word of a row: a panel is its rows turned. Rows beyond the last are codes of 0.
+static void pack_panel(uint8_t* panel, const int8_t* codes, int64_t rows, int64_t k) {
+  constexpr uint32_t kZeros = 0x80808080u;
+  const int64_t whole = k / 4;
+  write_transposed<kPanel>(reinterpret_cast<float*>(panel), whole, [=](int64_t row, int64_t quad, int n) {
+    const Words words =
+        row < rows ? (Words)load(reinterpret_cast<const float*>(codes + row * k + 4 * quad), n) : Words{};
+    return (Floats)(words ^ kZeros);
+  });
+  for (int64_t j = 0; 4 * whole < k && j < kPanel; ++j) {
+    uint32_t word = 0;
+    if (j < rows) __builtin_memcpy(&word, codes + j * k + 4 * whole, size_t(k - 4 * whole));
+    word ^= kZeros;
+    __builtin_memcpy(panel + (whole * kPanel + j) * 4, &word, 4);
+  }
+}
+
 static void pack(void* packed, const QuantizedMatrix& matrix, int threads) {
   const int64_t k = matrix.k, n = matrix.n;
-  const int8_t* codes = static_cast<const int8_t*>(matrix.codes);
   parallel_for(threads, round_up(n, kPanel) / kPanel, [=](int64_t p) {
-    uint8_t* panel = static_cast<uint8_t*>(packed) + p * kPanel * quads(k) * 4;
-    for (int64_t q = 0; q < quads(k); ++q)
-      for (int64_t j = 0; j < kPanel; ++j) {
-        const int64_t row = p * kPanel + j;
-        uint8_t four[4] = {128, 128, 128, 128};
-        for (int64_t i = 0; row < n && i < smaller(4, k - 4 * q); ++i) four[i] ^= uint8_t(codes[row * k + 4 * q + i]);
-        __builtin_memcpy(panel + (q * kPanel + j) * 4, four, 4);
-      }
+    pack_panel(static_cast<uint8_t*>(packed) + p * kPanel * quads(k) * 4,
+               static_cast<const int8_t*>(matrix.codes) + p * kPanel * k, smaller(kPanel, n - p * kPanel), k);
   });
 }
 

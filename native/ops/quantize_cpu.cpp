@@ -4,10 +4,18 @@
 
 namespace vlm2vec::VLM2VEC_ISA {
 
+// f(i, n) for vectors of n numbers; n is known when compiling but for the last.
+template <typename F>
+VLM2VEC_INLINE void by_vectors(int64_t count, const F& f) {
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) f(i, kLanes);
+  if (i < count) f(i, int(count - i));
+}
+
 template <typename Number>
 static float largest_of(const Number* from, int64_t count) {
   Floats most = {};
-  for (int64_t i = 0; i < count; i += kLanes) most = max(most, absolute(load(from + i, lanes(count - i))));
+  by_vectors(count, [&](int64_t i, int n) { most = max(most, absolute(load(from + i, n))); });
   return largest(most);
 }
 
@@ -18,37 +26,63 @@ static void quantize_int8(const QuantizedMatrix& to, const Number* values, int t
     int8_t* codes = static_cast<int8_t*>(to.codes) + row * to.k;
     const float most = largest_of(from, to.k), factor = most > 0 ? 127 / most : 0;
     to.scales[row] = most / 127;
-    for (int64_t i = 0; i < to.k; i += kLanes) {
-      const int n = lanes(to.k - i);
+    by_vectors(to.k, [&](int64_t i, int n) {
       const Bytes bytes = __builtin_convertvector(rounded_product(load(from + i, n), factor), Bytes);
       __builtin_memcpy(codes + i, &bytes, size_t(n));
-    }
+    });
   });
 }
 
-// How many of the 15 limits between levels lie below x: the code.
-VLM2VEC_INLINE Ints nf4_codes(Floats x) {
+// The limits between levels; the last is above everything.
+struct Nf4Limits {
+  float values[16];
+  Nf4Limits() {
+    for (int i = 0; i < 15; ++i) values[i] = 0.5f * kNf4Levels[i] + 0.5f * kNf4Levels[i + 1];
+    values[15] = __builtin_inff();
+  }
+};
+
+// How many of the limits lie below x: the code.
+VLM2VEC_INLINE Ints nf4_codes(Floats x, const Nf4Limits& limits) {
   Ints code = {};
-  for (int i = 0; i < 15; ++i) code -= (Ints)(x > 0.5f * kNf4Levels[i] + 0.5f * kNf4Levels[i + 1]);
+#if defined(__AVX512F__)  // one register holds them all: four halvings
+  const Floats all = load(limits.values);
+  for (int step = 8; step > 0; step /= 2) code -= step * (Ints)(x > __builtin_shuffle(all, code + (step - 1)));
+#else
+  for (int i = 0; i < 15; ++i) code -= (Ints)(x > limits.values[i]);
+#endif
   return code;
+}
+
+// codes[i] = each[2 i], each[2 i + 1]: a full block of them.
+VLM2VEC_INLINE void join_nibbles(uint8_t* codes, const uint8_t* each) {
+  typedef uint16_t Both __attribute__((vector_size(kNf4Block)));
+  typedef uint8_t Joined __attribute__((vector_size(kNf4Block / 2)));
+  Both both;
+  __builtin_memcpy(&both, each, sizeof both);
+  const Joined joined = __builtin_convertvector(both << 4 | both >> 8, Joined);
+  __builtin_memcpy(codes, &joined, sizeof joined);
 }
 
 template <typename Number>
 static void quantize_nf4(const QuantizedMatrix& to, const Number* values, int threads) {
   const int64_t size = to.n * to.k;
+  const Nf4Limits limits;
   parallel_blocks(threads, to.scale_count(), 64, [&](int64_t begin, int64_t end) {
     for (int64_t block = begin; block < end; ++block) {
       const int64_t first = block * kNf4Block, count = smaller(kNf4Block, size - first);
       const float most = largest_of(values + first, count), factor = most > 0 ? 1 / most : 0;
       to.scales[block] = most;
       uint8_t each[kNf4Block];
-      for (int64_t i = 0; i < count; i += kLanes) {
-        const Ints codes = nf4_codes(load(values + first + i, lanes(count - i)) * factor);
-        const Bytes bytes = __builtin_convertvector(codes, Bytes);
+      by_vectors(count, [&](int64_t i, int n) {
+        const Bytes bytes = __builtin_convertvector(nf4_codes(load(values + first + i, n) * factor, limits), Bytes);
         __builtin_memcpy(each + i, &bytes, sizeof bytes);
-      }
+      });
       uint8_t* codes = static_cast<uint8_t*>(to.codes) + first / 2;
-      for (int64_t i = 0; i < count; i += 2) codes[i / 2] = uint8_t(each[i] << 4 | (i + 1 < count ? each[i + 1] : 0));
+      if (count == kNf4Block)
+        join_nibbles(codes, each);
+      else
+        for (int64_t i = 0; i < count; i += 2) codes[i / 2] = uint8_t(each[i] << 4 | (i + 1 < count ? each[i + 1] : 0));
     }
   });
 }
