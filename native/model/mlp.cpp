@@ -1,11 +1,15 @@
 #include "model/mlp.h"
 
+#include <algorithm>
+
 #include "ops/gelu.h"
 #include "ops/swiglu.h"
 
 namespace vlm2vec {
 
 namespace {
+
+constexpr int64_t kRowBlock = 1024;
 
 // The halves of rows (M, 2 F).
 Tensor half(Tensor x, int index) {
@@ -24,7 +28,24 @@ Mlp::Mlp(Weights& weights, const MlpSpec& spec)
       first_(weights, {spec.modules.begin(), spec.modules.end() - 1}),
       last_(weights, spec.modules.back()) {}
 
+// Nothing reads the hidden numbers again: they are made for some rows at a time, in the same memory.
+void Mlp::forward_through(const Context& context, Tensor out, Tensor x, bool accumulate) const {
+  Context block = context;
+  for (int64_t row = 0; row < x.rows(); row += kRowBlock) {
+    ArenaScope scope(context.scratch);
+    const int64_t rows = std::min(kRowBlock, x.rows() - row);
+    if (context.row_ids) block.row_ids = context.row_ids.slice(row, rows);
+    Saved discarded;
+    forward_rows(block, out.slice(row, rows), x.slice(row, rows), accumulate, discarded, false);
+  }
+}
+
 void Mlp::forward(const Context& context, Tensor out, Tensor x, bool accumulate, Saved& s, bool keep) const {
+  if (keep) return forward_rows(context, out, x, accumulate, s, true);
+  forward_through(context, out, x, accumulate);
+}
+
+void Mlp::forward_rows(const Context& context, Tensor out, Tensor x, bool accumulate, Saved& s, bool keep) const {
   Arena& arena = context.scratch;
   const int64_t m = x.rows(), f = hidden_size();
   std::vector<Tensor> outs;

@@ -38,6 +38,8 @@ class Mlp {
   }
 
  private:
+  void forward_rows(const Context& context, Tensor out, Tensor x, bool accumulate, Saved& saved, bool keep) const;
+  void forward_through(const Context& context, Tensor out, Tensor x, bool accumulate) const;
   bool fused() const { return gated_ && first_.size() == 1; }
 
   bool gated_ = false;
