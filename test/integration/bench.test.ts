@@ -32,18 +32,20 @@ describe('bench', () => {
     ['train', `model=${bare},items=3,lengths=4,image=28,chunk=2,rank=2`],
     ['images', `items=3,path=${golden('pictures')},max_pixels=10000`]
   ])('measures %s', async (kind, values) => {
-    const result = await bench(kind, '--case', values, '--json')
+    const result = await bench(kind, '--case', values, '--dtype', 'f32,bf16', '--json')
     expect(result.stderr).toBe('')
-    const [line, ...more] = jsonLines<BenchLine>(result)
-    expect(more).toEqual([])
-    expect(line).toMatchObject({ dtype: 'f32', threads: 1, repeats: 2 })
-    expect(line!.case).toMatch(new RegExp(`^${kind} `))
-    expect(line!.p10_s).toBeLessThanOrEqual(line!.median_s)
-    expect(line!.median_s).toBeLessThanOrEqual(line!.p90_s)
-    expect(line!.share_of_peak).toBeGreaterThan(0)
-    expect(line!.share_of_peak).toBeLessThan(1)
-    expect(line!.gflops_per_s).toBeCloseTo(line!.flops / line!.median_s / 1e9)
-    expect(line!.peak_gflops_per_s).toBeGreaterThan(1)
+    const lines = jsonLines<BenchLine>(result)
+    expect(lines.map(({ dtype }) => dtype)).toEqual(['f32', 'bf16'])
+    for (const line of lines) {
+      expect(line).toMatchObject({ threads: 1, repeats: 2 })
+      expect(line.case).toMatch(new RegExp(`^${kind} `))
+      expect(line.p10_s).toBeLessThanOrEqual(line.median_s)
+      expect(line.median_s).toBeLessThanOrEqual(line.p90_s)
+      expect(line.share_of_peak).toBeGreaterThan(0)
+      expect(line.share_of_peak).toBeLessThan(1)
+      expect(line.gflops_per_s).toBeCloseTo(line.flops / line.median_s / 1e9)
+      expect(line.peak_gflops_per_s).toBeGreaterThan(1)
+    }
   })
 
   it('prints a table, with the times of a baseline beside', async () => {
