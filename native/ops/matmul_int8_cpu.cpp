@@ -61,29 +61,35 @@ static size_t scratch_bytes(const Int8Product& product) {
          size_t(kBlockRows * quads(product.k) * 4);
 }
 
-// One row of x into line `i` of its tile.
+// One run of a row: `count` codes, and zeros up to a whole vector.
 template <typename Number>
-static void quantize_row(const Number* x, int64_t k, int8_t* tile, int64_t i, float* scales, int32_t* corrections) {
-  for (int64_t run = 0; run < runs(k); ++run) {
-    const int64_t first = run * kInt8Run, count = smaller(kInt8Run, k - first);
-    Floats most = {};
-    for (int64_t at = 0; at < count; at += kLanes) most = max(most, absolute(load(x + first + at, lanes(count - at))));
-    const float top = largest(most), factor = top > 0 ? 127 / top : 0;
-    alignas(64) int8_t codes[kInt8Run] = {};
-    Ints sums = {};
-    for (int64_t at = 0; at < count; at += kLanes) {
-      const Ints rounded = rounded_product(load(x + first + at, lanes(count - at)), factor);
-      const Bytes bytes = __builtin_convertvector(rounded, Bytes);
-      __builtin_memcpy(codes + at, &bytes, sizeof bytes);
-      sums += rounded;
-    }
-    int32_t sum = 0;
-    for (int lane = 0; lane < kLanes; ++lane) sum += sums[lane];
-    scales[run * kBlockRows] = top / 127;
-    corrections[run * kBlockRows] = -128 * sum;
-    for (int64_t q = 0; q < quads(count); ++q)
-      __builtin_memcpy(tile + ((first / 4 + q) * kTileRows + i) * 4, codes + 4 * q, 4);
+static void quantize_run(const Number* x, int64_t count, int8_t* codes, float& scale, int32_t& correction) {
+  Floats most = {};
+  for (int64_t at = 0; at < count; at += kLanes) most = max(most, absolute(load(x + at, lanes(count - at))));
+  const float top = largest(most), factor = top > 0 ? 127 / top : 0;
+  Ints sums = {};
+  for (int64_t at = 0; at < count; at += kLanes) {
+    const Ints rounded = rounded_product(load(x + at, lanes(count - at)), factor);
+    const Bytes bytes = __builtin_convertvector(rounded, Bytes);
+    __builtin_memcpy(codes + at, &bytes, sizeof bytes);
+    sums += rounded;
   }
+  int32_t sum = 0;
+  for (int lane = 0; lane < kLanes; ++lane) sum += sums[lane];
+  scale = top / 127;
+  correction = -128 * sum;
+}
+
+// The codes of a tile's rows, four at a time as one word, in the order in which multiply_tile reads them.
+static void turn_run(const int8_t (*codes)[kInt8Run], int64_t words, float* tile) {
+  for (int64_t q = 0; q < words; q += kLanes)
+    for (int64_t i = 0; i < kTileRows; i += kLanes) {
+      Floats rows[kLanes];
+      for (int j = 0; j < kLanes; ++j) rows[j] = load(reinterpret_cast<const float*>(codes[i + j] + 4 * q));
+      transpose(rows);
+      for (int j = 0; j < smaller(kLanes, words - q); ++j)
+        store(tile + (q + j) * kTileRows + i, rows[j], lanes(kTileRows - i));
+    }
 }
 
 template <typename Number>
@@ -92,17 +98,18 @@ static void quantize_rows(const Int8Product& product, int64_t row, int64_t count
   const int64_t k = product.k;
   const Number* x = static_cast<const Number*>(product.x) + row * k;
   parallel_for(product.threads, round_up(count, kTileRows) / kTileRows, [=](int64_t t) {
-    int8_t* tile = rows.codes + t * kTileRows * quads(k) * 4;
+    float* tile = reinterpret_cast<float*>(rows.codes) + t * kTileRows * quads(k);
     const int64_t first = t * kTileRows, here = smaller(kTileRows, count - first);
-    if (here < kTileRows) __builtin_memset(tile, 0, size_t(kTileRows * quads(k) * 4));
-    for (int64_t i = 0; i < kTileRows; ++i) {
-      float* scales = rows.scales + first + i;
-      int32_t* corrections = rows.corrections + first + i;
-      if (i < here) {
-        quantize_row(x + (first + i) * k, k, tile, i, scales, corrections);
-      } else {
-        for (int64_t run = 0; run < runs(k); ++run) scales[run * kBlockRows] = float(corrections[run * kBlockRows] = 0);
+    alignas(64) int8_t codes[(kTileRows + kLanes - 1) / kLanes * kLanes][kInt8Run] = {};
+    for (int64_t run = 0; run < runs(k); ++run) {
+      const int64_t start = run * kInt8Run, width = smaller(kInt8Run, k - start);
+      float* scales = rows.scales + run * kBlockRows + first;
+      int32_t* corrections = rows.corrections + run * kBlockRows + first;
+      for (int64_t i = 0; i < kTileRows; ++i) {
+        scales[i] = float(corrections[i] = 0);
+        if (i < here) quantize_run(x + (first + i) * k + start, width, codes[i], scales[i], corrections[i]);
       }
+      turn_run(codes, quads(width), tile + start / 4 * kTileRows);
     }
   });
 }
