@@ -91,6 +91,33 @@ void expect_checkpoint_error(std::initializer_list<const char*> words,
   expect_error("E_CHECKPOINT", words, [&] { EmbeddingModel(*device, tiny_config(), {checkpoint.path}, {}); });
 }
 
+// Behind 1,100 tokens and 1,120 patches, and alone.
+void check_many_rows(Device& device) {
+  const TinyCheckpoint checkpoint;
+  TrainerOptions options = lora_options(0.3f);
+  options.adapters.push_back({"model.language_model.layers.0.mlp.up_proj", 2, 1.0f, false});
+  options.adapters.push_back({"model.visual.blocks.0.mlp.fc2", 2, 1.0f, false});
+  Trainer trainer(device, tiny_config(), {checkpoint.path}, options);
+  Sequences first = item(1), large, all;
+  std::vector<float> d(32, 0.1f), alone(32);
+  for (int step = 0; step < 2; ++step) {  // so that the adapters' B is not zero
+    trainer.embed(first.batch(), {}, alone.data(), nullptr);
+    trainer.backward(first.batch(), {}, d.data(), nullptr);
+    trainer.update({1e-2f, 0, 1});
+  }
+  large.add(820, 77, {1, 28, 40});
+  append(all, large);
+  append(all, item(4));
+  std::vector<float> together(64);
+  ChunkPlace place;
+  place.step = 2;
+  trainer.embed(all.batch(), place, together.data(), nullptr);
+  place.first_token = int64_t(large.tokens.size());
+  place.first_patch = int64_t(large.patches.size()) / 24;
+  trainer.embed(item(4).batch(), place, alone.data(), nullptr);
+  expect(std::memcmp(alone.data(), together.data() + 32, 32 * 4) == 0, "an item behind many rows differs");
+}
+
 const Cases cases(
     "model",
     {{"knows a tensor by each of its three names",
@@ -152,6 +179,8 @@ const Cases cases(
           }
         }
       }},
+     {"more rows than pass through an MLP at a time change no bit, dropout included", Backends::Cpu,
+      [](Tensors& t) { check_many_rows(t.device()); }},
      {"the chunk size does not change a gradient, dropout included", Backends::Cpu,
       [](Tensors& t) {
         for (float dropout : {0.0f, 0.3f}) {
