@@ -112,7 +112,7 @@ export interface TrainerOptions extends LoadOptions {
   /** initial weights of new adapters ('kaiming': PEFT's default; 'gaussian': VLM2Vec's) and dropout are drawn from it */
   initialization: 'kaiming' | 'gaussian'
   seed: number
-  /** bytes that kept activations may take; what does not fit is recomputed. 0: everything is kept */
+  /** bytes that kept activations may take; what does not fit is recomputed. 0: as few as cost no time, at most a chunk's */
   activationMemory: number
 }
 
@@ -296,6 +296,9 @@ export interface Addon {
     tokens: number
     patches: number
     sequences: number
+    /** of all chunks of a step */
+    stepTokens: number
+    stepPatches: number
   }): MemoryUse
   contrastiveLoss(input: ContrastiveLossInput, options: DeviceOptions): Promise<ContrastiveLossResult>
   /** (B, k) indices and scores, best first; -1 where there are fewer than k candidates. */

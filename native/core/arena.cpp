@@ -56,6 +56,13 @@ void Arena::rewind(Mark mark) {
   blocks_[current_].used = mark.used;
 }
 
+void Arena::discard_free() {
+  for (size_t i = current_; i < blocks_.size(); ++i) {
+    const size_t used = i == current_ ? blocks_[i].used : 0;
+    device_.discard(static_cast<char*>(blocks_[i].memory) + used, blocks_[i].size - used);
+  }
+}
+
 void Arena::reset() {
   if (blocks_.size() > 1) {
     for (Block& block : blocks_) device_.release(block.memory);

@@ -25,6 +25,8 @@ class Arena {
   };
   Mark mark() const { return {current_, blocks_.empty() ? 0 : blocks_[current_].used}; }
   void rewind(Mark mark);
+  // Lets the system have the pages behind what is in use until they are wanted again.
+  void discard_free();
   void reset();
 
   size_t used() const;

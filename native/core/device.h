@@ -34,11 +34,16 @@ class Device {
   // 64-byte aligned (CPU), 256-byte aligned (CUDA). Throws E_MEMORY, naming the size.
   virtual void* allocate(size_t bytes) = 0;
   virtual void release(void* memory) noexcept = 0;
+  // The contents are not needed any more; the memory stays allocated.
+  virtual void discard(void* /*memory*/, size_t /*bytes*/) noexcept {}
   virtual void zero(void* memory, size_t bytes) = 0;
   virtual void to_device(void* to, const void* from_host, size_t bytes) = 0;
   virtual void to_host(void* to, const void* from_device, size_t bytes) = 0;
   virtual void copy(void* to, const void* from, size_t bytes) = 0;
   virtual void synchronize() = 0;
+
+  // How often memory was allocated: on the CPU.
+  size_t allocations() const { return allocations_; }
 
   // What an op keeps on a device between calls (primitive caches, library handles): one object of each type.
   template <typename State>
@@ -52,6 +57,7 @@ class Device {
   Device(Kind kind, int threads, Isa isa) : kind_(kind), threads_(threads), isa_(isa) {}
   // A device that owns what states may point to calls this first in its destructor.
   void drop_states() { states_.clear(); }
+  size_t allocations_ = 0;
 
  private:
   Kind kind_;

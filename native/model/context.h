@@ -28,9 +28,13 @@ struct Context {
     return result;
   }
 
+  // The same for what is not kept.
+  Context passing() const { return temporary ? in(*temporary) : *this; }
+
   Device& device;
   DType compute;
-  Arena& scratch;  // of one pass: what backward needs, and temporaries in scopes
+  Arena& scratch;              // of one pass: what backward needs, and temporaries in scopes
+  Arena* temporary = nullptr;  // where blocks compute of which nothing is kept, if not there
 
   // Dropout on the adapters' inputs; row ids place every token or patch in its batch. p 0: none.
   float dropout = 0;

@@ -73,6 +73,7 @@ Tensor Encoder::encode(Context context, const Batch& batch, Tensor features, Sav
     if (n > 0 && level < vision_->levels()) gather_rows_backward(out, {}, features.slice(level * n, n), s.rows);
   };
   if (saved) {
+    s.layers.dense = vision_->levels() > 1 ? size_t(vision_->levels()) : 0;
     layers_.forward(context, s.text_inputs, h, s.layers, memory, add_level);
   } else {
     layers_.forward(context, s.text_inputs, h, add_level);
@@ -80,7 +81,14 @@ Tensor Encoder::encode(Context context, const Batch& batch, Tensor features, Sav
 
   s.pooled = arena.allocate(DType::F32, {b, c});
   s.last_input = h;
-  layers_.blocks.back().forward_pooled(context, s.text_inputs, s.pooled, h, s.last, saved != nullptr);
+  if (s.last_recomputed) {
+    const Context passing = context.passing();
+    ArenaScope scope(passing.scratch);
+    Block::Saved none;
+    layers_.blocks.back().forward_pooled(passing, s.text_inputs, s.pooled, h, none, false);
+  } else {
+    layers_.blocks.back().forward_pooled(context, s.text_inputs, s.pooled, h, s.last, saved != nullptr);
+  }
   if (features && config.layers < vision_->levels()) add_last_level(arena, batch, features, s);
   s.rstd = arena.allocate(DType::F32, {b});
   s.norm = arena.allocate(DType::F32, {b});
@@ -137,7 +145,14 @@ void Encoder::backward(Context context, Tensor patch_ids, const Batch& batch, Te
     gather_rows_forward(taken, dpooled, {}, s.ending_sequences);
     gather_rows_backward(dfeatures.slice(config_.text.layers * n, n), {}, taken, s.ending_features);
   }
-  layers_.blocks.back().backward_pooled(context, s.text_inputs, dh, dpooled, s.last_input, s.last);
+  {
+    ArenaScope last(arena);
+    if (s.last_recomputed) {
+      Tensor pooled = arena.allocate(DType::F32, {b, c});
+      layers_.blocks.back().forward_pooled(context, s.text_inputs, pooled, s.last_input, s.last, true);
+    }
+    layers_.blocks.back().backward_pooled(context, s.text_inputs, dh, dpooled, s.last_input, s.last);
+  }
   layers_.backward(context, s.text_inputs, dh, s.layers, [&](size_t layer, Tensor dout) {
     const int64_t level = int64_t(layer) + 1;
     if (dfeatures && level < levels) gather_rows_forward(dfeatures.slice(level * n, n), dout, {}, s.rows);
@@ -163,10 +178,26 @@ ActivationBytes activation_bytes(const ModelConfig& config, DType compute, int64
   const PassBytes text = text_bytes(config.text, compute, tokens);
   const PassBytes vision = vision_bytes(config.vision, compute, with_vision ? patches : 0);
   const size_t fixed = text.fixed + vision.fixed + std::max(text.backward, vision.backward);
+  return {fixed + text.kept + vision.kept, fixed + std::max(text.block, vision.block)};
+}
+
+KeptInputs kept_inputs(const ModelConfig& config, DType compute, size_t stride, int64_t step_tokens,
+                       int64_t chunk_tokens) {
   const TextConfig& t = config.text;
-  const int64_t last = t.hidden_size + (t.heads + 3 * t.kv_heads) * t.head_size;  // normalised input, q, k, v
-  const size_t inputs = text.fixed + size_t(tokens * last) * size_of(compute);
-  return {fixed + text.kept + vision.kept, fixed + std::max(text.block, vision.block), inputs};
+  const size_t layers = size_t(t.layers - 1), state = 4 * size_t(t.hidden_size);
+  const size_t kept = (layers + stride - 1) / stride + 1;  // and the last layer's input
+  const PassBytes chunk = text_bytes(t, compute, chunk_tokens);
+  return {stride, size_t(step_tokens) * (kept * state + 4 * size_t(t.head_size)),
+          stride * (chunk.block + size_t(chunk_tokens) * state) + chunk.backward + size_t(chunk_tokens) * 2 * state};
+}
+
+KeptInputs least_inputs(const ModelConfig& config, DType compute, int64_t step_tokens, int64_t chunk_tokens) {
+  KeptInputs least = kept_inputs(config, compute, 1, step_tokens, chunk_tokens);
+  for (size_t stride = 2; stride < size_t(config.text.layers); ++stride) {
+    const KeptInputs other = kept_inputs(config, compute, stride, step_tokens, chunk_tokens);
+    if (other.bytes() < least.bytes()) least = other;
+  }
+  return least;
 }
 
 }  // namespace vlm2vec

@@ -16,6 +16,7 @@ class Encoder : public Engine {
     BlockInputs text_inputs;
     Stack<Block>::Saved layers;                // all but the last
     Tensor last_input;                         // (T, C) f32
+    bool last_recomputed = false;              // chosen by the caller: nothing of the last layer is kept but its input
     Block::Saved last;                         // of the last layer, for pooled tokens
     Tensor rows;                               // (N) i32 placeholder rows
     Tensor ending_sequences, ending_features;  // (K) i32 sequences that end with a placeholder, and its number
@@ -72,9 +73,19 @@ class Encoder : public Engine {
 // Bytes that one pass over a chunk keeps for backward, everything kept, and the least if all blocks are recomputed.
 struct ActivationBytes {
   size_t all, least;
-  size_t inputs;  // of the text model alone: inputs of its layers, and what the last layer keeps
 };
 ActivationBytes activation_bytes(const ModelConfig& config, DType compute, int64_t tokens, int64_t patches,
                                  bool with_vision);
+
+// The text model's bytes where a first pass keeps the inputs of every `stride`-th layer for a second one, which
+// recomputes `stride` layers at a time: for all tokens of the step, and while a chunk is gone through.
+struct KeptInputs {
+  size_t stride, step, chunk;
+  size_t bytes() const { return step + chunk; }
+};
+KeptInputs kept_inputs(const ModelConfig& config, DType compute, size_t stride, int64_t step_tokens,
+                       int64_t chunk_tokens);
+// The stride that takes the least.
+KeptInputs least_inputs(const ModelConfig& config, DType compute, int64_t step_tokens, int64_t chunk_tokens);
 
 }  // namespace vlm2vec

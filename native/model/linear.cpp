@@ -29,8 +29,16 @@ Linear::Linear(Weights& weights, const std::string& module)
   }
   if (adapter_ && adapter_->new_magnitude) dora_norm_to(adapter_->magnitude.master);
   if (!weights.options().training && c_) refresh_dora();
-  const bool copied = weights.options().training ? weight_.quantized() : weight_.pack();
-  if (copied) weights.close_values(*parameter_);
+  const bool training = weights.options().training;
+  const bool copied =
+      training ? weight_.quantized() || (!parameter_->trained() && weight_.pack(weights.passes_gradients(*parameter_)))
+               : weight_.pack();
+  if (!copied) return;
+  const bool read_each_step = training && c_ && !weight_.quantized();  // for DoRA's norms
+  if (read_each_step)
+    parameter_->file->drop_pages(*parameter_->stored);
+  else
+    weights.close_values(*parameter_);
 }
 
 Linear::Linear(Parameter& weight, Adapter* adapter) : parameter_(&weight), adapter_(adapter), weight_(weight.value) {

@@ -72,14 +72,9 @@ void Mlp::backward(const Context& context, Tensor dx, Tensor dout, const Saved& 
     gelu_backward(dactivated, dactivated, s.hidden, activation_);
     return first_.backward(context, dx, {dactivated}, s.first);
   }
-  if (fused()) {
-    Tensor dboth = arena.allocate(context.compute, {m, 2 * f});
-    swiglu_backward(half(dboth, 0), half(dboth, 1), dactivated, s.hidden, s.up);
-    return first_.backward(context, dx, {dboth}, s.first);
-  }
-  Tensor dgate = arena.allocate(context.compute, {m, f}), dup = arena.allocate(context.compute, {m, f});
-  swiglu_backward(dgate, dup, dactivated, s.hidden, s.up);
-  first_.backward(context, dx, {dgate, dup}, s.first);
+  swiglu_backward(s.hidden, s.up, dactivated, s.hidden, s.up);
+  if (!fused()) return first_.backward(context, dx, {s.hidden, s.up}, s.first);
+  first_.backward(context, dx, {Tensor(context.device, s.hidden.data, s.hidden.dtype, {m, 2 * f})}, s.first);
 }
 
 }  // namespace vlm2vec

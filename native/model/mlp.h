@@ -29,7 +29,7 @@ class Mlp {
   int64_t saved_numbers() const { return hidden_size() * (gated_ ? 3 : 2); }
   // out (M, N) = or, with `accumulate`, += the network of x (M, K).
   void forward(const Context& context, Tensor out, Tensor x, bool accumulate, Saved& saved, bool keep) const;
-  // dx (M, K) f32 is overwritten; dout (M, N) of the compute type.
+  // dx (M, K) f32 is overwritten; dout (M, N) of the compute type. What a gated one has saved is used up.
   void backward(const Context& context, Tensor dx, Tensor dout, const Saved& saved) const;
   template <typename F>
   void each_linear(const F& f) {

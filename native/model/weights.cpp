@@ -139,7 +139,22 @@ Quantization Weights::quantization(const Parameter& parameter) const {
 
 bool Weights::resident(const Parameter& parameter) const {
   if (parameter.spec.role != Role::Linear) return true;
-  return quantization(parameter) == Quantization::None && (options_.training || options_.in_place);
+  return quantization(parameter) == Quantization::None && options_.in_place;
+}
+
+bool Weights::passes_gradients(const Parameter& parameter) {
+  if (!options_.training) return false;
+  if (parameter.spec.part == Part::Text) return true;
+  for (const Parameter* trained : this->trained())
+    if (trained->spec.part != Part::Text) return true;
+  return false;
+}
+
+size_t Weights::bytes() const {
+  size_t bytes = arena_.used();
+  for (const Parameter& parameter : parameters_)
+    if (parameter.converted) bytes += parameter.value.bytes();
+  return bytes;
 }
 
 void Weights::open_values(Parameter& parameter) {
@@ -147,7 +162,7 @@ void Weights::open_values(Parameter& parameter) {
 }
 
 void Weights::close_values(Parameter& parameter) {
-  if (resident(parameter)) return;
+  if (resident(parameter) || parameter.trained()) return;
   device_.release(parameter.converted);
   parameter.converted = nullptr;
   parameter.value = {};
@@ -276,6 +291,8 @@ void Weights::train(Parameter& parameter) {
     return shaped(arena.allocate(dtype, {parameter.spec.size()}), parameter.spec);
   };
   if (!parameter.master) {
+    if (parameter.value.absent())
+      check_finite(Flat(device_, *parameter.stored).tensor, *parameter.file, *parameter.stored);
     Tensor master = flat_or_matrix(arena_, DType::F32);
     read_f32(parameter, master.as<float>());
     parameter.master = master;

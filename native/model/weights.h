@@ -44,7 +44,7 @@ class Weights {
  public:
   struct Options {
     DType compute = DType::F32;
-    bool training = false;  // keeps the values of linear layers; otherwise they are there only while they are packed
+    bool training = false;  // packs what products read in both directions, where gradients go that way
     Quantization quantization = Quantization::None;  // of the matrices of linear layers, which are then frozen
     bool in_place = false;                           // products read the mapped file, no copies are made
   };
@@ -55,14 +55,16 @@ class Weights {
   ~Weights();
 
   // A matrix that is not resident is opened, packed or quantized, and closed again, one after the other, so that a
-  // model never takes much more memory than its file. No effect on a resident one.
+  // model never takes much more memory than its file. No effect on a resident or a trained one.
   void open_values(Parameter& parameter);
   void close_values(Parameter& parameter);
 
   // Convolutions are no linear layers to bitsandbytes: a patch embedding is never quantized.
   Quantization quantization(const Parameter& parameter) const;
-  // Whether the values stay: all but the matrices of linear layers that are packed for embedding, or quantized.
+  // Whether the values stay from the beginning: all but the matrices of linear layers that are packed or quantized.
   bool resident(const Parameter& parameter) const;
+  // Whether the gradient of its layer's input is wanted: not that of a frozen vision tower.
+  bool passes_gradients(const Parameter& parameter);
 
   const ModelConfig& config() const { return config_; }
   const Options& options() const { return options_; }
@@ -95,7 +97,7 @@ class Weights {
   // W + s B A, or with DoRA its rows rescaled to the magnitude. (N, K) f32, host memory.
   void read_merged_f32(Parameter& parameter, float* to);
 
-  size_t bytes() const { return arena_.used(); }
+  size_t bytes() const;
   size_t gradient_bytes() const { return gradients_.used(); }
   Arena& gradients() { return gradients_; }
 

@@ -1,5 +1,6 @@
 // The handle of a trainer (src/native.ts, NativeTrainer).
 #include "napi/exports.h"
+#include "train/memory.h"
 
 namespace vlm2vec {
 
@@ -170,8 +171,10 @@ Napi::Value create_trainer(const Napi::CallbackInfo& info) {
 Napi::Value training_memory_export(const Napi::CallbackInfo& info) {
   const auto json = to_json(info[0]);
   const auto config = ModelConfig::from_json(field<nlohmann::json>(json, "config"));
-  return to_js(info.Env(), training_memory(config, trainer_options(json), field<int64_t>(json, "tokens"),
-                                           field<int64_t>(json, "patches"), field<int64_t>(json, "sequences")));
+  const StepSizes sizes = {field<int64_t>(json, "tokens"), field<int64_t>(json, "patches"),
+                           field<int64_t>(json, "sequences"), field<int64_t>(json, "stepTokens"),
+                           field<int64_t>(json, "stepPatches")};
+  return to_js(info.Env(), training_memory(config, trainer_options(json), sizes));
 }
 
 }  // namespace vlm2vec

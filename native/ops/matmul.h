@@ -40,11 +40,10 @@ class Weight {
 
   // The values have changed (optimizer): packed copies are remade at the next use.
   void invalidate();
-  // Makes the forward copy now; false if there is none and products go on reading the values. After true
-  // `matmul_forward` reads only the copy, so that the pages of a mapped file may be given back; they are read again if
-  // `matmul_backward_x` needs its own copy. Codes of 8 bits become those of `pack_whole_numbers` where the machine is
-  // fast with them.
-  bool pack();
+  // Makes the forward copy now, and with `backward` that of `matmul_backward_x`; false if there is none and products go
+  // on reading the values. After true they are not read again, so that they may go. Codes of 8 bits become those of
+  // `pack_whole_numbers` where the machine is fast with them.
+  bool pack(bool backward = false);
   // Of a weight in int8: from now on `matmul_forward` quantizes x as well and multiplies whole numbers
   // (ops/matmul_int8_kernels.h); nothing else can be done with this weight any more.
   void pack_whole_numbers();
@@ -58,6 +57,19 @@ class Weight {
   Tensor values_;
   std::unique_ptr<Packed> packed_;
 };
+
+// Bytes of the copies that the products of a weight (n, k) read on a device; 0 where there are none. `turned`: a frozen
+// weight's second one is made when it is needed.
+struct PackedCopies {
+  size_t forward = 0, backward = 0;
+  bool turned = false;
+};
+PackedCopies packed_copies(Device& device, DType type, int64_t n, int64_t k);
+
+// Whether second copies that are made out of the first are kept from now on (as at the beginning), or each made for one
+// product: with kManyRows rows that takes a small part of the product's time.
+constexpr int64_t kManyRows = 192;
+void keep_turned_copies(Device& device, bool keep);
 
 // A product of small depth R that is added to another one: u · Bᵀ forward (u (M, R), B (N, R)), du · A backward (du (M,
 // R), A (R, K)). Where our own kernels compute, it is R more steps of the same sums; beside oneDNN it is a product of

@@ -184,7 +184,48 @@ static void add_column_sums(float* sums, const void* x, int64_t rows, int64_t co
     add_column_sums_typed(sums, static_cast<const float*>(x), rows, columns, threads);
 }
 
-extern const MatmulKernels matmul_kernels = {
-    packed_bytes, pack, scratch_bytes, multiply, weight_scratch_bytes, multiply_weight, add_column_sums};
+// f32: from[n / 64][k][n % 64] to to[k / 64][n][k % 64], a block of 64 x 64 after the other.
+static void turn_block(float* to, const float* from) {
+  constexpr int64_t side = 64;
+  for (int64_t i = 0; i < side; i += kLanes)
+    for (int64_t j = 0; j < side; j += kLanes) {
+      Floats lines[kLanes];
+#pragma GCC unroll 16
+      for (int64_t line = 0; line < kLanes; ++line) lines[line] = load(from + (i + line) * side + j);
+      transpose(lines);
+#pragma GCC unroll 16
+      for (int64_t line = 0; line < kLanes; ++line) store(to + (j + line) * side + i, lines[line], kLanes);
+    }
+}
+
+// bf16: the same of cells of 2 x 2 numbers, which lie as from[..][k / 2][n % 64][k % 2].
+static void turn_block(uint64_t* to, const uint64_t* from) {
+  constexpr int64_t side = 32;
+  for (int64_t i = 0; i < side; ++i)
+    for (int64_t j = 0; j < side; ++j) {
+      const uint64_t cell = from[i * side + j];
+      to[j * side + i] =
+          (cell & 0xffff00000000ffffu) | (cell >> 16 & 0x00000000ffff0000u) | (cell & 0x00000000ffff0000u) << 16;
+    }
+}
+
+template <typename Cell>
+static void turn_typed(void* to, const void* from, int64_t n, int64_t k, int threads, int64_t block) {
+  const int64_t rows = n / 64, columns = k / 64;
+  parallel_for(threads, rows * columns, [=](int64_t i) {
+    const int64_t row = i / columns, column = i % columns;
+    turn_block(static_cast<Cell*>(to) + (column * rows + row) * block, static_cast<const Cell*>(from) + i * block);
+  });
+}
+
+static void turn(void* to, const void* from, int64_t n, int64_t k, DType type, int threads) {
+  if (type == DType::BF16)
+    turn_typed<uint64_t>(to, from, n, k, threads, 32 * 32);
+  else
+    turn_typed<float>(to, from, n, k, threads, 64 * 64);
+}
+
+extern const MatmulKernels matmul_kernels = {packed_bytes,    pack, scratch_bytes,  multiply, weight_scratch_bytes,
+                                             multiply_weight, turn, add_column_sums};
 
 }  // namespace vlm2vec::VLM2VEC_ISA

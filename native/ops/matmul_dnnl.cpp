@@ -21,6 +21,16 @@ dnnl::memory::data_type type_of(DType type) {
   return type == DType::BF16 ? dnnl::memory::data_type::bf16 : dnnl::memory::data_type::f32;
 }
 
+// Left to choose, oneDNN (2.6) fills up to 64 columns; adapters have few, and are as fast in blocks that fit them.
+Layout weight_layout(int64_t depth, int64_t columns, DType type) {
+  const bool pairs = type == DType::BF16;
+  const Tag tag = columns <= 16   ? (pairs ? Tag::BA16a16b2a : Tag::BA16a16b)
+                  : columns <= 32 ? (pairs ? Tag::BA16a32b2a : Tag::BA16a32b)
+                  : columns <= 48 ? (pairs ? Tag::BA16a48b2a : Tag::BA16a48b)
+                                  : Tag::any;
+  return Layout({depth, columns}, type_of(type), tag);
+}
+
 // Sizes of the product as oneDNN sees it: (rows, depth) x (depth, columns).
 struct Extent {
   int64_t rows, depth, columns;
@@ -60,7 +70,9 @@ std::unique_ptr<DnnlMatmul::Primitive> DnnlMatmul::make(const ProductSizes& size
   const bool backward_weight = sizes.product == Product::BackwardWeight;
   const auto type = type_of(sizes.type);
   const Layout x({e.rows, e.depth}, type, backward_weight ? Tag::ba : Tag::ab);
-  const Layout weight = packed ? *packed : Layout({e.depth, e.columns}, type, backward_weight ? Tag::ab : Tag::any);
+  const Layout weight = packed            ? *packed
+                        : backward_weight ? Layout({e.depth, e.columns}, type, Tag::ab)
+                                          : weight_layout(e.depth, e.columns, sizes.type);
   const Layout out({e.rows, e.columns}, type_of(sizes.out_type), Tag::ab);
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
@@ -98,6 +110,15 @@ const Layout* DnnlMatmul::packed_layout(Product product, int64_t n, int64_t k, D
     }
   }
   return place->second.get();
+}
+
+bool DnnlMatmul::turns(int64_t n, int64_t k, DType type) {
+  if (n % 64 != 0 || k % 64 != 0) return false;
+  const Layout *forward = packed_layout(Product::Forward, n, k, type),
+               *backward = packed_layout(Product::BackwardX, n, k, type);
+  const Tag tag = type == DType::BF16 ? Tag::BA16a64b2a : Tag::BA16a64b;
+  return forward && backward && *forward == Layout({k, n}, type_of(type), tag) &&
+         *backward == Layout({n, k}, type_of(type), tag);
 }
 
 void DnnlMatmul::pack(void* packed, const Layout& layout, Product product, const void* weight, int64_t n, int64_t k,

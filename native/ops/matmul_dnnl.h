@@ -31,6 +31,8 @@ class DnnlMatmul {
 
   // The layout of the packed weight, the same for every M; null where oneDNN is to be left alone.
   const dnnl::memory::desc* packed_layout(Product product, int64_t n, int64_t k, DType type);
+  // Whether the copies of a weight (n, k) for both directions are made of the same blocks, each turned (MatmulKernels).
+  bool turns(int64_t n, int64_t k, DType type);
   // weight (n, k) at any address.
   void pack(void* packed, const dnnl::memory::desc& layout, Product product, const void* weight, int64_t n, int64_t k,
             DType type);

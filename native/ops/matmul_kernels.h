@@ -65,6 +65,8 @@ struct MatmulKernels {
   void (*multiply)(const PackedProduct& product);
   size_t (*weight_scratch_bytes)(const WeightProduct& product);
   void (*multiply_weight)(const WeightProduct& product);
+  // oneDNN's copy for dY·W (DnnlMatmul::turns) out of that for X·Wᵀ: blocks of 64 columns.
+  void (*turn)(void* to, const void* from, int64_t n, int64_t k, DType type, int threads);
   // sums (columns) += x (rows, columns), in f64 and in order of the rows
   void (*add_column_sums)(float* sums, const void* x, int64_t rows, int64_t columns, DType type, int threads);
 };

@@ -1,6 +1,8 @@
 #include "ops/matmul_weight.h"
 
 #include "ops/cast.h"
+#include "ops/small_work.h"
+#include "ops/workspace.h"
 
 namespace vlm2vec {
 
@@ -24,6 +26,12 @@ const MatmulKernels& matmul_kernels(const Device& device) { return VLM2VEC_KERNE
 const Int8Kernels& int8_kernels(const Device& device) { return VLM2VEC_KERNELS(device.isa(), int8_kernels); }
 
 namespace {
+
+// A second copy that one product makes and reads, unless copies are kept.
+struct PassingCopy : Workspace {
+  using Workspace::Workspace;
+  bool kept = true;
+};
 
 void check_values(Tensor values) {
   require(values.rank == 2 && values.dense() && values.rows() > 0 && values.shape[1] > 0 &&
@@ -79,7 +87,7 @@ size_t Weight::packed_bytes() const {
   return bytes;
 }
 
-bool Weight::pack() {
+bool Weight::pack(bool backward) {
   if (quantized()) {
     if (packed_->matrix.kind == Quantization::Int8 && int8_kernels(*packed_->codes.device).fast()) pack_whole_numbers();
     return true;
@@ -88,11 +96,26 @@ bool Weight::pack() {
   Device& device = *values_.device;
   if (device.is_cuda()) return false;
   auto& dnnl = device.state<DnnlMatmul>();
-  if (const auto* layout = dnnl.packed_layout(Product::Forward, n(), k(), values_.dtype))
-    dnnl_copy(*this, dnnl, *layout, Product::Forward);
-  else
-    return right_factor(device, *this, Product::Forward).kind == RightFactor::Kind::Packed;
-  return true;
+  const auto packs = [&](Product product) {
+    const auto* layout = dnnl.packed_layout(product, n(), k(), values_.dtype);
+    if (!layout) return right_factor(device, *this, product).kind == RightFactor::Kind::Packed;
+    dnnl_copy(*this, dnnl, *layout, product);
+    return true;
+  };
+  if (!packs(Product::Forward)) return false;
+  packed_->turned = backward && dnnl.turns(n(), k(), values_.dtype);
+  return !backward || packed_->turned || packs(Product::BackwardX);
+}
+
+void keep_turned_copies(Device& device, bool keep) { device.state<PassingCopy>().kept = keep; }
+
+PackedCopies packed_copies(Device& device, DType type, int64_t n, int64_t k) {
+  auto& dnnl = device.state<DnnlMatmul>();
+  const auto bytes = [&](Product product, int64_t columns, int64_t depth) {
+    if (const auto* layout = dnnl.packed_layout(product, n, k, type)) return layout->get_size();
+    return type == DType::BF16 ? 0 : matmul_kernels(device).packed_bytes(columns, depth);
+  };
+  return {bytes(Product::Forward, n, k), bytes(Product::BackwardX, k, n), dnnl.turns(n, k, type)};
 }
 
 void Weight::pack_whole_numbers() {
@@ -108,8 +131,18 @@ void Weight::pack_whole_numbers() {
 
 const void* dnnl_copy(const Weight& weight, DnnlMatmul& dnnl, const dnnl::memory::desc& layout, Product product) {
   const Tensor& w = weight.values();
+  Device& device = *w.device;
   WeightCopy& copy = weight.packed().dnnl[int(product)];
-  copy.reserve(*w.device, layout.get_size());
+  if (product == Product::BackwardX && weight.packed().turned) {
+    if (copy.current) return copy.data;
+    PassingCopy& passing = device.state<PassingCopy>();
+    void* to = passing.kept ? copy.reserve(device, layout.get_size()) : passing.reserve(layout.get_size());
+    matmul_kernels(device).turn(to, weight.packed().dnnl[int(Product::Forward)].data, weight.n(), weight.k(), w.dtype,
+                                threads_for(device, 64 * weight.n() * weight.k()));
+    copy.current = passing.kept;
+    return to;
+  }
+  copy.reserve(device, layout.get_size());
   if (!copy.current) dnnl.pack(copy.data, layout, product, w.data, weight.n(), weight.k(), w.dtype);
   copy.current = true;
   return copy.data;

@@ -26,6 +26,7 @@ struct Weight::Packed {
   Use use = Use::Packed;
   // For each of X·Wᵀ and dY·W: oneDNN's copy, and our own, made only where oneDNN is not used.
   WeightCopy dnnl[2], own[2];
+  bool turned = false;     // oneDNN's second copy is made out of the first; the values are not needed
   QuantizedMatrix matrix;  // kind None: the values are read
   WeightCopy codes, scales;
   WeightCopy whole_numbers;  // packed for products of whole numbers; the codes are then gone
@@ -33,7 +34,7 @@ struct Weight::Packed {
 
 const MatmulKernels& matmul_kernels(const Device& device);
 const Int8Kernels& int8_kernels(const Device& device);
-// The copies, made now if they are not there or stale.
+// The copies, made now if they are not there or stale; one may be good for the next product only.
 const void* dnnl_copy(const Weight& weight, DnnlMatmul& dnnl, const dnnl::memory::desc& layout, Product product);
 // The weight as the right factor of our own kernels.
 RightFactor right_factor(Device& device, const Weight& weight, Product product);

@@ -93,16 +93,15 @@ size_t Trainer::text_limit(const Batch& batch) const {
   return std::max<size_t>(1, limit - std::min(limit, vision));
 }
 
-bool Trainer::keeps_inputs(const Batch& batch, const ChunkPlace& place, size_t* spare) const {
-  if (place.step_tokens < batch.token_count) return false;
-  const auto bytes = [&](int64_t tokens) {
-    return activation_bytes(weights_.config(), options_.compute, tokens, 0, false);
-  };
-  const size_t inputs = bytes(place.step_tokens).inputs, limit = text_limit(batch);
-  const size_t working = bytes(std::max(largest_chunk_, batch.token_count)).least;  // while one layer is recomputed
-  if (inputs + working > limit) return false;
-  *spare = limit - inputs - working;
-  return true;
+size_t Trainer::stride_of_inputs(const Batch& batch, const ChunkPlace& place, size_t* spare) const {
+  *spare = 0;
+  if (place.step_tokens < batch.token_count) return 0;
+  const KeptInputs inputs =
+      least_inputs(weights_.config(), options_.compute, place.step_tokens, std::max(largest_chunk_, batch.token_count));
+  const size_t limit = text_limit(batch);
+  if (inputs.bytes() > limit) return 0;
+  if (options_.activation_memory > 0) *spare = limit - inputs.bytes();
+  return inputs.stride;
 }
 
 Sharing Trainer::share(Batch& batch, const ChunkPlace& place, bool first) {
@@ -141,11 +140,11 @@ void Trainer::embed(Batch batch, const ChunkPlace& place, float* embeddings, con
   const Sharing sharing = share(batch, place, true);
   largest_chunk_ = std::max(largest_chunk_, batch.token_count);
   size_t spare = 0;
-  const bool keeps = keeps_inputs(batch, place, &spare);
+  const size_t stride = stride_of_inputs(batch, place, &spare);
   const Context vision_context = context(batch, place, cancelled, true);
   const Tensor own = encoder_->encode_images(vision_context, batch, nullptr, 0);
   if (own) keep_features(encoder_->feature_shape(), batch, own, sharing);
-  if (own && !encoder_->vision_trains() && !keeps) {
+  if (own && !encoder_->vision_trains() && stride == 0) {
     Tensor kept = features_.allocate(DType::F32, {own.rows(), own.shape[1]});
     copy(kept, own);
     chunk_features_[place.chunk] = kept;
@@ -153,11 +152,17 @@ void Trainer::embed(Batch batch, const ChunkPlace& place, float* embeddings, con
   const Tensor features = place_features(vision_context, encoder_->feature_shape(), batch, own, sharing);
   Context text_context = context(batch, place, cancelled, false);
   Tensor result;
-  if (keeps) {
+  if (stride > 0) {
     const size_t whole = kept_layers_ < spare ? spare - kept_layers_ : 0;
     Context keeping = text_context.in(kept_);
-    Encoder::Saved& saved = chunk_saved_[place.chunk];
+    keeping.temporary = &scratch_;
+    ChunkSaved& chunk = chunk_saved_[place.chunk];
+    Encoder::Saved& saved = chunk.pass;
+    saved.layers.stride = stride;
+    saved.last_recomputed = true;
+    chunk.before = kept_.mark();
     result = encoder_->encode(keeping, batch, features, &saved, std::max<size_t>(1, whole), {});
+    chunk.after = kept_.mark();
     kept_layers_ += saved.layers.kept * encoder_->layer_bytes(batch.token_count, options_.compute);
   } else {
     result = encoder_->encode(text_context, batch, features, nullptr, 0, {});
@@ -170,6 +175,7 @@ void Trainer::backward(Batch batch, const ChunkPlace& place, const float* dembed
   scratch_.reset();
   forget(place.step);
   const Sharing sharing = share(batch, place, false);
+  keep_turned_copies(weights_.device(), largest_chunk_ < kManyRows);
   const size_t limit = options_.activation_memory;
   const bool with_vision = encoder_->vision_trains() && batch.patch_count > 0;
   const size_t vision_share = with_vision ? encoder_->vision_share(batch, options_.compute, limit) : 0;
@@ -177,7 +183,7 @@ void Trainer::backward(Batch batch, const ChunkPlace& place, const float* dembed
   const auto kept = chunk_saved_.find(place.chunk);
   const bool is_kept = kept != chunk_saved_.end();
   Encoder::Saved here;
-  Encoder::Saved& saved = is_kept ? kept->second : here;
+  Encoder::Saved& saved = is_kept ? kept->second.pass : here;
   const auto same_chunk = [&](bool same) {
     require(same, "E_BATCH", "chunk ", place.chunk, " of step ", place.step, " is not the one that was embedded");
   };
@@ -201,6 +207,14 @@ void Trainer::backward(Batch batch, const ChunkPlace& place, const float* dembed
   weights_.device().to_device(d.data, dembeddings, d.bytes());
   // text and vision differ in their row ids only
   encoder_->backward(text_context, vision_context.row_ids, batch, d, saved, sharing);
+  if (!is_kept) return;
+  // chunks go backward in the other order: what was kept for the last one lies on top
+  const Arena::Mark top = kept_.mark();
+  if (top.block == kept->second.after.block && top.used == kept->second.after.used) {
+    kept_.rewind(kept->second.before);
+    kept_.discard_free();
+  }
+  chunk_saved_.erase(kept);
 }
 
 double Trainer::update(const UpdateOptions& options) {
@@ -226,6 +240,8 @@ double Trainer::update(const UpdateOptions& options) {
   }
   encoder_->invalidate();
   forget(-1);
+  scratch_.reset();         // so that arenas have grown together by the end of the first step
+  scratch_.discard_free();  // the first pass needs less beside what it keeps
   return norm;
 }
 
@@ -309,47 +325,6 @@ void Trainer::restore_state(const std::string& path) {
 MemoryUse Trainer::memory() {
   return {weights_.bytes(), encoder_->packed_bytes(), weights_.gradient_bytes(), optimizer_.used(),
           scratch_.peak() + features_.peak() + kept_.peak()};
-}
-
-MemoryUse training_memory(const ModelConfig& config, const TrainerOptions& options, int64_t tokens, int64_t patches,
-                          int64_t sequences) {
-  MemoryUse use;
-  bool vision_trains = false;
-  const size_t width = size_of(options.compute);
-  std::map<std::string, const AdapterSpec*> adapters;
-  for (const auto& adapter : options.adapters) adapters[adapter.module] = &adapter;
-  for (const ParameterSpec& spec : parameter_table(config)) {
-    const size_t size = size_t(spec.size());
-    const bool trained = options.full && !is_frozen(options, spec.part);
-    if (spec.role == Role::Linear && options.quantization != Quantization::None && spec.shape.size() == 2) {
-      QuantizedMatrix codes;
-      codes.kind = options.quantization;
-      codes.n = spec.n();
-      codes.k = spec.k();
-      use.packed += codes.code_bytes() + size_t(codes.scale_count()) * sizeof(float);
-    } else {
-      use.weights += size * (spec.role == Role::Vector ? 4 : trained && width == 2 ? 6 : trained ? 4 : width);
-      if (spec.role == Role::Linear) use.packed += 2 * size * width;  // one order of blocks forward, one backward
-    }
-    size_t trained_size = trained ? size : 0;
-    const auto adapter = spec.role == Role::Linear ? adapters.find(spec.module()) : adapters.end();
-    if (adapter != adapters.end()) {
-      const size_t own =
-          size_t(adapter->second->rank) * size_t(spec.n() + spec.k()) + (adapter->second->dora ? size_t(spec.n()) : 0);
-      use.weights += own * (width == 2 ? 6 : 4);
-      use.packed += 2 * own * width;
-      trained_size += own;
-    }
-    if (trained_size > 0 && spec.part != Part::Text) vision_trains = true;
-    use.gradients += 4 * trained_size;
-    use.optimizer += 8 * trained_size;
-  }
-  const ActivationBytes bytes = activation_bytes(config, options.compute, tokens, patches, vision_trains);
-  const size_t kept = bytes.all - bytes.least;
-  use.activations =
-      options.activation_memory == 0 ? bytes.all : bytes.least + std::min(kept, options.activation_memory);
-  use.activations += size_t(sequences * config.text.hidden_size) * 4 * 4;
-  return use;
 }
 
 }  // namespace vlm2vec

@@ -20,7 +20,7 @@ struct TrainerOptions {
   Weights::Initialization initialization = Weights::Initialization::Kaiming;
   float dropout = 0;
   uint64_t seed = 0;
-  size_t activation_memory = 0;  // bytes of kept activations; 0: what one chunk needs
+  size_t activation_memory = 0;  // bytes of kept activations; 0: as few as cost no time, at most what one chunk has
 };
 
 // Where a chunk stands in its batch.
@@ -37,6 +37,7 @@ struct UpdateOptions {
   float learning_rate = 0, weight_decay = 0, max_grad_norm = 0;  // max_grad_norm 0: no clipping
 };
 
+// Bytes by kind.
 struct MemoryUse {
   size_t weights = 0, packed = 0, gradients = 0, optimizer = 0, activations = 0;
 };
@@ -76,9 +77,9 @@ class Trainer {
   void forget(int64_t step);
   // Bytes of kept activations that the text model may take for a chunk like this.
   size_t text_limit(const Batch& batch) const;
-  // Whether the inputs of all layers fit, for all chunks of the step, so that `backward` begins from them; `spare`:
-  // bytes left for whole layers.
-  bool keeps_inputs(const Batch& batch, const ChunkPlace& place, size_t* spare) const;
+  // How many layers apart inputs are kept, for all chunks of the step, so that `backward` begins from them; 0: they do
+  // not fit. `spare`: bytes left for whole layers.
+  size_t stride_of_inputs(const Batch& batch, const ChunkPlace& place, size_t* spare) const;
 
   TrainerOptions options_;
   Weights weights_;
@@ -88,15 +89,15 @@ class Trainer {
   // Of the step that is under way, by chunk: own features of a frozen vision tower, and what the first pass has kept.
   std::map<int64_t, Tensor> chunk_features_;
   std::map<int64_t, SharedPicture> shared_;  // by number
-  std::map<int64_t, Encoder::Saved> chunk_saved_;
+  struct ChunkSaved {
+    Encoder::Saved pass;
+    Arena::Mark before, after;  // in kept_
+  };
+  std::map<int64_t, ChunkSaved> chunk_saved_;
   int64_t step_ = -1;
   int64_t largest_chunk_ = 0;  // tokens, of all steps
   size_t kept_layers_ = 0;     // bytes of whole layers in chunk_saved_
   int64_t updates_ = 0;
 };
-
-// Bytes by kind for a model of this table, without loading it.
-MemoryUse training_memory(const ModelConfig& config, const TrainerOptions& options, int64_t tokens, int64_t patches,
-                          int64_t sequences);
 
 }  // namespace vlm2vec

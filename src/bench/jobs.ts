@@ -59,7 +59,7 @@ export const train = defineKind({
     ...inputs,
     chunk: option(integer(1), 8, 'sequences that are computed at a time'),
     rank: option(integer(1), 16, 'of adapters on every linear layer of the text model'),
-    activation_memory_mib: option(integer(0), 0, 'kept activations; 0: as much as one chunk has')
+    activation_memory_mib: option(integer(0), 0, 'kept activations; 0: as few as cost no time')
   },
   cases: [{}, { lengths: '16-512', pictures: 0.5 }],
   open: async (

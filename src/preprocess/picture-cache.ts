@@ -8,6 +8,11 @@ export class PictureCache {
   /** `limit` in bytes; 0: nothing is kept */
   constructor(private readonly limit: number) {}
 
+  /** what the kept pictures take */
+  get bytes(): number {
+    return this.#bytes
+  }
+
   /** The picture of this key, decoded at its first use. What is returned is shared: it must not be changed. */
   async get(key: string, decode: () => Promise<RgbImage>): Promise<RgbImage> {
     const known = this.#images.get(key)

@@ -134,7 +134,7 @@ export const trainOptions = {
     activation_memory_mib: option(
       integer(0),
       0,
-      'activations that are kept for the backward pass, the rest is recomputed: speed, never the result; 0: as much as one chunk has'
+      'activations that are kept for the backward pass, the rest is recomputed: speed, never the result; 0: as few as cost no time'
     )
   },
   prompt: {

@@ -5,6 +5,7 @@ import { verifyData } from '../data/verify.js'
 import { Vlm2VecError } from '../errors.js'
 import { native, type MemoryUse } from '../native.js'
 import { packBatch } from '../preprocess/batch.js'
+import { PREPARED_BYTES } from '../preprocess/byte-budget.js'
 import { patchesOf } from '../preprocess/pictures.js'
 import type { PreparedItem } from '../preprocess/prepared.js'
 import { batches } from './batches.js'
@@ -43,8 +44,11 @@ export interface Plan {
   tokens_per_item: { mean: number; most: number }
   tokens_per_step: number
   patches_per_step: number
-  /** MiB by kind; `inputs`: prepared batches that wait; `embeddings`: of a step, with their gradients */
-  memory_mib: Record<keyof MemoryUse | 'inputs' | 'embeddings' | 'total', number>
+  /**
+   * MiB by kind, over what the process takes anyway; `inputs`: prepared batches that wait; `pictures`: decoded ones that are
+   * kept for the next epoch; `embeddings`: of a step, with their gradients
+   */
+  memory_mib: Record<keyof MemoryUse | 'inputs' | 'pictures' | 'embeddings' | 'total', number>
   /** absent where nothing was measured */
   seconds_per_step?: number
   seconds?: number
@@ -111,7 +115,10 @@ function describe(setup: RunSetup, sample: PreparedExample[], items: PreparedIte
   const contrast = contrastOf(sample, options.train.duplicates)
   const candidates = perRow(contrast.targets.length)
   const tokens = items.map((item) => item.tokens.length)
-  const patchBytes = 4 * sum(items.map((item) => sum(item.visuals.map(({ patches }) => patches.length))))
+  const batchBytes = perRow(sum(items.map(patchBytes)))
+  const ahead = Math.max(0, Math.min(prefetch, Math.floor(PREPARED_BYTES / Math.max(batchBytes, 1))))
+  const cache = options.train.picture_cache_mib * MIB
+  const [stepTokens, stepPatches] = [perRow(sum(tokens)), perRow(sum(items.map(patchesOf)))]
   const { save_every: every } = options.output
   return {
     family: config.family,
@@ -128,12 +135,17 @@ function describe(setup: RunSetup, sample: PreparedExample[], items: PreparedIte
     chunks_per_step: Math.ceil((batch + candidates) / chunk),
     sampled_items: items.length,
     tokens_per_item: { mean: sum(tokens) / items.length, most: Math.max(...tokens) },
-    tokens_per_step: perRow(sum(tokens)),
-    patches_per_step: perRow(sum(items.map(patchesOf))),
-    memory_mib: memoryOf(setup, items, {
-      inputs: (prefetch + 1) * perRow(patchBytes),
-      embeddings: 2 * 4 * (batch + candidates) * config.text.hiddenSize
-    }),
+    tokens_per_step: stepTokens,
+    patches_per_step: stepPatches,
+    memory_mib: memoryOf(
+      setup,
+      { items, stepTokens: Math.ceil(stepTokens), stepPatches: Math.ceil(stepPatches) },
+      {
+        inputs: (ahead + 1) * batchBytes + 2 * largest(items, patchBytes, chunk),
+        pictures: Math.min(cache, (setup.processor.pictures.bytes / sample.length) * rows.length),
+        embeddings: 2 * 4 * (batch + candidates) * config.text.hiddenSize
+      }
+    ),
     warnings: setup.warnings
   }
 }
@@ -141,16 +153,10 @@ function describe(setup: RunSetup, sample: PreparedExample[], items: PreparedIte
 /** Bytes by kind for the largest chunk of the sample, in MiB. */
 function memoryOf(
   { options, adapter, config }: RunSetup,
-  items: PreparedItem[],
-  own: { inputs: number; embeddings: number }
+  { items, ...step }: { items: PreparedItem[]; stepTokens: number; stepPatches: number },
+  own: Pick<Plan['memory_mib'], 'inputs' | 'pictures' | 'embeddings'>
 ): Plan['memory_mib'] {
-  const most = (of: (item: PreparedItem) => number): number =>
-    sum(
-      items
-        .map(of)
-        .sort((a, b) => b - a)
-        .slice(0, options.train.chunk_size)
-    )
+  const most = (of: (item: PreparedItem) => number): number => largest(items, of, options.train.chunk_size)
   const use = native().trainingMemory({
     config,
     dtype: options.model.dtype,
@@ -161,7 +167,8 @@ function memoryOf(
     activationMemory: options.train.activation_memory_mib * MIB,
     tokens: most(({ tokens }) => tokens.length),
     patches: most(patchesOf),
-    sequences: Math.min(options.train.chunk_size, items.length)
+    sequences: Math.min(options.train.chunk_size, items.length),
+    ...step
   })
   const bytes = { ...use, ...own }
   const total = sum(Object.values(bytes))
@@ -169,6 +176,14 @@ function memoryOf(
     Object.entries({ ...bytes, total }).map(([kind, value]) => [kind, value / MIB])
   ) as Plan['memory_mib']
 }
+
+/** The largest sum of `count` items. */
+function largest(items: readonly PreparedItem[], of: (item: PreparedItem) => number, count: number): number {
+  const values = items.map(of).sort((a, b) => b - a)
+  return sum(values.slice(0, count))
+}
+
+const patchBytes = ({ visuals }: PreparedItem): number => sum(visuals.map(({ patches }) => patches.byteLength))
 
 /** Candidates a query that equal one of its positives without being one. */
 function maskedPerQuery(sample: PreparedExample[], duplicates: 'mask' | 'keep'): number {

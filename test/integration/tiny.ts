@@ -1,6 +1,7 @@
 /** A tiny random model, rows with pictures, and configurations to train with, as files of a user. */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { writeTinyModel } from '../../scripts/tiny-model.mjs'
@@ -94,6 +95,28 @@ export function trainKilledAt(configPath: string, type: string, step: number): P
     for await (const event of train(JSON.parse(readFileSync(${JSON.stringify(configPath)}, 'utf8')), { threads: 1 }))
       if (event.type === '${type}' && event.step === ${step}) process.kill(process.pid, 'SIGKILL')`
   return spawnNode(['--input-type=module', '--eval', script], { cwd: dirname(configPath) })
+}
+
+/** MiB that two steps take at their peak (VmHWM), over what the process takes when everything but the model is loaded. */
+export async function peakOfTraining(configPath: string): Promise<number> {
+  const script = `
+    import { readFileSync } from 'node:fs'
+    import { native } from ${JSON.stringify(pathToFileURL(dist('native.js')).href)}
+    import { train } from ${JSON.stringify(pathToFileURL(dist('index.js')).href)}
+    import sharp from ${JSON.stringify(pathToFileURL(createRequire(import.meta.url).resolve('sharp')).href)}
+    const status = (name) => Number(new RegExp(name + ':\\\\s+(\\\\d+)').exec(readFileSync('/proc/self/status', 'utf8'))[1]) / 1024
+    native().backendInfo()
+    await sharp({ create: { width: 8, height: 8, channels: 3, background: 'red' } }).png().toBuffer()
+    const before = status('VmRSS')
+    let peak = 0
+    for await (const event of train(JSON.parse(readFileSync(${JSON.stringify(configPath)}, 'utf8')), { threads: 1 }))
+      if (event.type === 'step') peak = status('VmHWM')
+    console.log(peak - before)`
+  const { code, stdout, stderr } = await spawnNode(['--input-type=module', '--eval', script], {
+    cwd: dirname(configPath)
+  })
+  if (code !== 0) throw new Error(stderr)
+  return Number(stdout)
 }
 
 function spawnNode(argv: string[], { onLine, onStart, wrapper = [], cwd }: SpawnOptions): Promise<Finished> {

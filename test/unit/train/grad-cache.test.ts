@@ -47,16 +47,24 @@ class LinearTrainer {
   readonly calls: { kind: string; place: ChunkPlace; firsts: number[]; gradients?: number[]; batch: Batch }[] = []
 
   embed(batch: Batch, place: ChunkPlace): Promise<Float32Array> {
-    this.calls.push({ kind: 'embed', place, firsts: firstsOf(batch), batch })
+    this.calls.push({ kind: 'embed', place, firsts: firstsOf(batch), batch: copyOf(batch) })
     return Promise.resolve(Float32Array.from(firstsOf(batch).flatMap((first) => [first, -first])))
   }
 
   backward(batch: Batch, dEmbeddings: Float32Array, place: ChunkPlace): Promise<void> {
-    this.calls.push({ kind: 'backward', place, firsts: firstsOf(batch), gradients: [...dEmbeddings], batch })
+    this.calls.push({
+      kind: 'backward',
+      place,
+      firsts: firstsOf(batch),
+      gradients: [...dEmbeddings],
+      batch: copyOf(batch)
+    })
     return Promise.resolve()
   }
 }
 
+/** The memory of its patches is used again. */
+const copyOf = (batch: Batch): Batch => ({ ...batch, patches: batch.patches.slice() })
 const firstsOf = ({ tokens, seqStarts }: Batch): number[] =>
   [...seqStarts.subarray(0, -1)].map((start) => tokens[start]!)
 
