@@ -10,7 +10,7 @@ namespace {
 Sequences chunk_of(int chunk) {
   Sequences sequences;
   for (int i = 0; i < 4; ++i) append(sequences, item(3 * chunk + i));
-  sequences.add(chunk == 1 ? 900 : 20, 90 + chunk);
+  sequences.add(chunk == 0 ? 900 : 20, 90 + chunk);  // the last one to go backward
   return sequences;
 }
 
