@@ -32,7 +32,7 @@ const { values } = parseArgs({
     seed: { type: 'string', default: '42' },
     scenes: { type: 'string', default: '4000' },
     'test-scenes': { type: 'string', default: '200' },
-    steps: { type: 'string', default: '800' },
+    steps: { type: 'string', default: '560' },
     output: { type: 'string', default: 'runs/demo' },
     threads: { type: 'string', default: '0' },
     check: { type: 'boolean', default: false }

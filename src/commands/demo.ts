@@ -17,7 +17,7 @@ export const command = defineCommand({
     seed: option(integer(0, 2 ** 31 - 1), 42, 'of scenes, first weights and order of training'),
     scenes: option(integer(16), 4000, 'scenes to train with; four pictures each'),
     test_scenes: option(integer(20, 600), 200, 'scenes to test with, of seen and of unseen combinations each'),
-    steps: option(integer(1), 800, 'steps of training'),
+    steps: option(integer(1), 560, 'steps of training'),
     check: option(boolean, false, 'fail where a meta-task ends below five times chance, or gains less than 20 points')
   },
   examples: ['demo', 'demo --scenes 500 --steps 50 --output runs/small-demo'],
