@@ -86,7 +86,7 @@ async function images({ photos, items }) {
       { rules: inputRules(config), settings, pictures: new PictureCache(0) },
       place
     )
-    return (await patchesOf(sized, config, settings, false)).patches
+    return (await patchesOf(sized, config.vision, settings, false)).patches
   }
   const count = Number(items)
   let first = true
