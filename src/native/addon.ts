@@ -1,0 +1,46 @@
+/** The functions of the addon. */
+import type { ModelConfig } from '../model/config.js'
+import type { BenchPeaks, NativeBenchCase } from './bench.js'
+import type { BackendInfo, DeviceOptions, DType, Quantize } from './device.js'
+import type { PrepareImageInput, PrepareImageResult, PrepareTilesInput, PrepareTilesResult } from './images.js'
+import type { AdapterModule, LinearModule, LoadOptions, MemoryUse, NativeModel } from './model.js'
+import type { ContrastiveLossInput, ContrastiveLossResult, TopKInput } from './similarity.js'
+import type { NativeTrainer, TrainerOptions } from './trainer.js'
+
+export interface Addon {
+  backendInfo(): BackendInfo
+  /** The linear modules that an adapter may target. */
+  linearModules(config: ModelConfig): LinearModule[]
+  /** What training would take, without loading anything: bytes by kind for a chunk of these sizes. */
+  trainingMemory(options: {
+    config: ModelConfig
+    dtype: DType
+    quantize?: Quantize
+    mode: 'lora' | 'full'
+    freeze: string[]
+    adapters: AdapterModule[]
+    activationMemory: number
+    /** the largest chunk */
+    tokens: number
+    patches: number
+    sequences: number
+    /** of all chunks of a step */
+    stepTokens: number
+    stepPatches: number
+  }): MemoryUse
+  contrastiveLoss(input: ContrastiveLossInput, options: DeviceOptions): Promise<ContrastiveLossResult>
+  /** (B, k) indices and scores, best first; -1 where there are fewer than k candidates. */
+  topK(input: TopKInput, options: DeviceOptions): Promise<{ indices: Int32Array; scores: Float32Array }>
+  prepareImage(input: PrepareImageInput): Promise<PrepareImageResult>
+  prepareTiles(input: PrepareTilesInput): Promise<PrepareTilesResult>
+  loadModel(options: LoadOptions): Promise<NativeModel>
+  createTrainer(options: TrainerOptions): Promise<NativeTrainer>
+  benchPeaks(options: DeviceOptions): Promise<BenchPeaks>
+  /** `spec`: kind, dtype and sizes (native/bench/cases.h) */
+  benchCase(spec: object, options: DeviceOptions): Promise<NativeBenchCase>
+  /** A checkpoint of random weights. */
+  writeRandomModel(
+    model: { config: ModelConfig; path: string; dtype: DType; seed: number },
+    options: DeviceOptions
+  ): Promise<void>
+}
