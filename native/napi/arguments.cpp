@@ -124,4 +124,28 @@ Napi::Float32Array to_js(Napi::Env env, const std::vector<float>& values) {
   return array;
 }
 
+namespace {
+
+template <typename T>
+Napi::TypedArrayOf<T> take(Napi::Env env, Written<T> written) {
+  const size_t size = written.size, bytes = size * sizeof(T);
+  napi_value buffer;
+  const napi_status status = napi_create_external_arraybuffer(
+      env, written.data(), bytes, [](napi_env, void* data, void*) { delete[] static_cast<T*>(data); }, nullptr,
+      &buffer);
+  if (status == napi_ok) {
+    written.values.release();
+    return Napi::TypedArrayOf<T>::New(env, size, Napi::ArrayBuffer(env, buffer), 0);
+  }
+  // a runtime that keeps array buffers in a cage of its own (Electron)
+  auto array = Napi::TypedArrayOf<T>::New(env, size);
+  if (size > 0) std::memcpy(array.Data(), written.data(), bytes);
+  return array;
+}
+
+}  // namespace
+
+Napi::Float32Array take_to_js(Napi::Env env, Written<float> numbers) { return take(env, std::move(numbers)); }
+Napi::Uint8Array take_to_js(Napi::Env env, Written<uint8_t> bytes) { return take(env, std::move(bytes)); }
+
 }  // namespace vlm2vec

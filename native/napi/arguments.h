@@ -3,6 +3,7 @@
 #pragma once
 #include <napi.h>
 
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -53,5 +54,16 @@ SaveArguments save_arguments(Napi::Value value);
 
 Napi::Object to_js(Napi::Env env, const MemoryUse& use);
 Napi::Float32Array to_js(Napi::Env env, const std::vector<float>& values);
+
+// Numbers that a thread writes, every one of them: they are not zeroed first, and JavaScript takes them without a copy.
+template <typename T>
+struct Written {
+  explicit Written(size_t count = 0) : values(new T[count]), size(count) {}
+  T* data() { return values.get(); }
+  std::unique_ptr<T[]> values;
+  size_t size;
+};
+Napi::Float32Array take_to_js(Napi::Env env, Written<float> numbers);
+Napi::Uint8Array take_to_js(Napi::Env env, Written<uint8_t> bytes);
 
 }  // namespace vlm2vec

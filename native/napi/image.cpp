@@ -21,8 +21,8 @@ struct Picture {
 };
 
 struct Prepared {
-  std::vector<float> patches;
-  std::vector<std::vector<uint8_t>> resized;
+  Written<float> patches;
+  std::vector<Written<uint8_t>> resized;
 };
 
 Filter filter_argument(const std::string& name) {
@@ -88,20 +88,13 @@ Picture picture_argument(Napi::Object input) {
   return picture;
 }
 
-Napi::Uint8Array to_bytes(Napi::Env env, const std::vector<uint8_t>& values) {
-  Napi::Uint8Array bytes = Napi::Uint8Array::New(env, values.size());
-  std::memcpy(bytes.Data(), values.data(), values.size());
-  return bytes;
-}
-
 void prepare(const Picture& picture, Prepared& result) {
   const size_t bytes = size_t(picture.to_width) * size_t(picture.to_height) * 3;
   const bool same = picture.width == picture.to_width && picture.height == picture.to_height;
   std::vector<const uint8_t*> frames = picture.frames;
   if (!same || picture.keep_resized) {
-    result.resized.resize(frames.size());
     for (size_t i = 0; i < frames.size(); ++i) {
-      result.resized[i].resize(bytes);
+      result.resized.emplace_back(bytes);
       resize(result.resized[i].data(), picture.to_width, picture.to_height, frames[i], picture.width, picture.height,
              picture.filter);
       frames[i] = result.resized[i].data();
@@ -111,7 +104,7 @@ void prepare(const Picture& picture, Prepared& result) {
     const PatchLayout& layout = picture.layout;
     const int frame_count = int(frames.size());
     const size_t slices = size_t((frame_count + layout.temporal_patch_size - 1) / layout.temporal_patch_size);
-    result.patches.resize(bytes * slices * size_t(layout.temporal_patch_size));
+    result.patches = Written<float>(bytes * slices * size_t(layout.temporal_patch_size));
     patchify(result.patches.data(), frames.data(), frame_count, picture.to_width, picture.to_height, layout);
   }
   if (!picture.keep_resized) result.resized.clear();
@@ -128,10 +121,11 @@ Napi::Value prepare_image(const Napi::CallbackInfo& info) {
       info.Env(), environment.pictures(), info[0], [picture, result] { prepare(picture, *result); },
       [picture, result](Napi::Env env) {
         Napi::Object object = Napi::Object::New(env);
-        if (picture.with_patches) object.Set("patches", to_js(env, result->patches));
+        if (picture.with_patches) object.Set("patches", take_to_js(env, std::move(result->patches)));
         if (picture.keep_resized) {
           Napi::Array frames = Napi::Array::New(env, result->resized.size());
-          for (uint32_t i = 0; i < result->resized.size(); ++i) frames.Set(i, to_bytes(env, result->resized[i]));
+          for (uint32_t i = 0; i < result->resized.size(); ++i)
+            frames.Set(i, take_to_js(env, std::move(result->resized[i])));
           object.Set("resized", frames);
         }
         return object;
@@ -175,13 +169,13 @@ Tiles tiles_argument(Napi::Object input) {
 }
 
 // The picture at its new size.
-std::vector<uint8_t> resized(const Tiles& tiles) {
-  std::vector<uint8_t> to(size_t(tiles.to_width) * size_t(tiles.to_height) * 3);
+Written<uint8_t> resized(const Tiles& tiles) {
+  Written<uint8_t> to(size_t(tiles.to_width) * size_t(tiles.to_height) * 3);
   if (!tiles.transposed) {
     resize(to.data(), tiles.to_width, tiles.to_height, tiles.pixels, tiles.width, tiles.height, tiles.filter);
     return to;
   }
-  std::vector<uint8_t> lying(size_t(tiles.width) * size_t(tiles.height) * 3), small(to.size());
+  Written<uint8_t> lying(size_t(tiles.width) * size_t(tiles.height) * 3), small(to.size);
   transpose_pixels(lying.data(), tiles.pixels, tiles.width, tiles.height);
   resize(small.data(), tiles.to_height, tiles.to_width, lying.data(), tiles.height, tiles.width, tiles.filter);
   transpose_pixels(to.data(), small.data(), tiles.to_height, tiles.to_width);
@@ -189,21 +183,21 @@ std::vector<uint8_t> resized(const Tiles& tiles) {
 }
 
 struct PreparedTiles {
-  std::vector<float> patches;
-  std::vector<uint8_t> canvas;
+  Written<float> patches;
+  Written<uint8_t> canvas;
 };
 
 void prepare(const Tiles& tiles, PreparedTiles& result) {
   const Canvas& canvas = tiles.canvas;
   const size_t overview = size_t(tiles.tile) * size_t(tiles.tile) * 3;
-  result.canvas.resize(size_t(canvas.width) * size_t(canvas.height) * 3);
-  result.patches.resize(overview + result.canvas.size());
+  result.canvas = Written<uint8_t>(size_t(canvas.width) * size_t(canvas.height) * 3);
+  result.patches = Written<float>(overview + result.canvas.size);
   paste(result.canvas.data(), canvas, resized(tiles).data(), tiles.to_width, tiles.to_height);
   if (tiles.interpolated) {
     overview_patches(result.patches.data(), result.canvas.data(), canvas.width, canvas.height, tiles.tile,
                      tiles.layout);
   } else {
-    std::vector<uint8_t> whole(overview);
+    Written<uint8_t> whole(overview);
     resize(whole.data(), tiles.tile, tiles.tile, tiles.pixels, tiles.width, tiles.height, tiles.filter);
     tile_patches(result.patches.data(), whole.data(), tiles.tile, tiles.tile, tiles.tile, tiles.layout);
   }
@@ -222,8 +216,8 @@ Napi::Value prepare_tiles(const Napi::CallbackInfo& info) {
       info.Env(), environment.pictures(), info[0], [tiles, result] { prepare(tiles, *result); },
       [tiles, result](Napi::Env env) {
         Napi::Object object = Napi::Object::New(env);
-        object.Set("patches", to_js(env, result->patches));
-        if (tiles.keep_canvas) object.Set("canvas", to_bytes(env, result->canvas));
+        object.Set("patches", take_to_js(env, std::move(result->patches)));
+        if (tiles.keep_canvas) object.Set("canvas", take_to_js(env, std::move(result->canvas)));
         return object;
       });
 }

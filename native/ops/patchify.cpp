@@ -23,14 +23,17 @@ void check(int frame_count, int width, int height, const PatchLayout& layout) {
           patch, " merged ", merge, " x ", merge, ": sizes must be multiples of ", patch * merge);
 }
 
-// One patch of one frame: to[c * channel_stride + y * patch + x].
-template <typename Pixel, typename Value>
-void write_patch(float* to, int64_t channel_stride, const Pixel* pixels, int64_t line, int patch, const Value& value) {
-  for (int y = 0; y < patch; ++y) {
-    const Pixel* row = pixels + y * line;
-    float* at = to + int64_t(y) * patch;
-    for (int x = 0; x < patch; ++x)
-      for (int c = 0; c < 3; ++c) at[c * channel_stride + x] = value(c, row[3 * x + c]);
+// One patch of one frame: to[c * channel_stride + y * patch + x]. values(c) gives the function of a channel's pixels.
+template <typename Pixel, typename Values>
+void write_patch(float* to, int64_t channel_stride, const Pixel* pixels, int64_t line, int patch,
+                 const Values& values) {
+  for (int c = 0; c < 3; ++c) {
+    const auto value = values(c);
+    for (int y = 0; y < patch; ++y) {
+      const Pixel* row = pixels + y * line + c;
+      float* at = to + c * channel_stride + int64_t(y) * patch;
+      for (int x = 0; x < patch; ++x) at[x] = value(row[3 * x]);
+    }
   }
 }
 
@@ -49,7 +52,8 @@ void each_patch(int width, int height, int64_t line, const PatchLayout& layout, 
 void patchify(float* patches, const uint8_t* const* frames, int frame_count, int width, int height,
               const PatchLayout& layout, int64_t line) {
   check(frame_count, width, height, layout);
-  const PixelValues values(layout);
+  const PixelValues table(layout);
+  const auto values = [&](int c) { return [of = table.value[c]](uint8_t pixel) { return of[pixel]; }; };
   if (line == 0) line = int64_t(width) * 3;
   const int patch = layout.patch_size, temporal = layout.temporal_patch_size;
   const int64_t area = int64_t(patch) * patch, channel_stride = temporal * area;
@@ -76,7 +80,8 @@ void patchify_normalised(float* patches, const float* picture, int width, int he
   const int patch = layout.patch_size;
   const int64_t area = int64_t(patch) * patch, line = int64_t(width) * 3;
   each_patch(width, height, line, layout, [&](int64_t corner) {
-    write_patch(patches, area, picture + corner, line, patch, [](int, float value) { return value; });
+    const auto values = [](int) { return [](float value) { return value; }; };
+    write_patch(patches, area, picture + corner, line, patch, values);
     patches += 3 * area;
   });
 }

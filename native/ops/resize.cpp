@@ -1,6 +1,7 @@
 #include "ops/resize.h"
 
 #include <cstring>
+#include <memory>
 
 #include "core/error.h"
 #include "ops/resize_kernels.h"
@@ -27,16 +28,16 @@ void resize(uint8_t* to, int to_width, int to_height, const uint8_t* from, int w
     std::memcpy(to, from, size_t(height * line));
     return;
   }
-  std::vector<uint8_t> between;  // (height, to_width, 3)
+  std::unique_ptr<uint8_t[]> between;  // (height, to_width, 3)
   if (horizontal) {
     uint8_t* target = to;
     if (vertical) {
-      between.resize(size_t(height * line));
-      target = between.data();
+      between.reset(new uint8_t[size_t(height * line)]);
+      target = between.get();
     }
     const ResizeWeights weights = resize_weights(width, to_width, filter, kResizeBits);
-    std::vector<uint8_t> scratch((size_t(width) + size_t(to_width)) * 3 * kResizeBlock);
-    kernels.columns(target, from, view(weights), width, height, scratch.data());
+    const std::unique_ptr<uint8_t[]> scratch(new uint8_t[(size_t(width) + size_t(to_width)) * 3 * kResizeBlock]);
+    kernels.columns(target, from, view(weights), width, height, scratch.get());
     from = target;
   }
   if (vertical) kernels.lines(to, from, view(resize_weights(height, to_height, filter, kResizeBits)), line);
