@@ -5,13 +5,13 @@ import { beforeAll, describe, expect, it } from 'vitest'
 import {
   command,
   cosineDistance,
+  embedRows,
   floats,
   golden,
   largestDifference,
   norm,
   readJson,
   readJsonl,
-  readNpy,
   readTensors,
   temporaryFolder,
   type StoredTensor
@@ -49,10 +49,8 @@ export class Family {
   }
 
   async embed(model: string, { dtype = 'f32', more = [] as string[] } = {}): Promise<Float32Array[]> {
-    const output = join(this.folder, 'embeddings.npy')
-    const input = ['--input', this.path('items.jsonl'), '--image-root', golden('pictures'), '--output', output]
-    await command('embed', '--model', model, '--device', 'cpu', '--dtype', dtype, '--prompt', 'raw', ...input, ...more)
-    return readNpy(output)
+    const options = ['--model', model, '--device', 'cpu', '--dtype', dtype, '--prompt', 'raw', ...more]
+    return embedRows(this.folder, ...options, '--input', this.path('items.jsonl'), '--image-root', golden('pictures'))
   }
 
   async inspect(): Promise<RecordedItem[]> {

@@ -2,10 +2,9 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { afterAll } from 'vitest'
-import { main } from '../../src/cli.js'
+import { runCli } from './run-cli.js'
 
 export const golden = (...path: string[]): string => join(fileURLToPath(new URL('../golden', import.meta.url)), ...path)
 
@@ -18,23 +17,16 @@ export function temporaryFolder(): string {
 
 /** Runs a command as a user does; throws where it fails. Returns the lines of stdout. */
 export async function command(...argv: string[]): Promise<string[]> {
-  let stdout = ''
-  let stderr = ''
-  const stream = (add: (text: string) => void) => ({
-    write: (text: string, done?: () => void): boolean => {
-      add(text)
-      done?.()
-      return true
-    }
-  })
-  const streams = {
-    stdout: stream((text) => (stdout += text)),
-    stderr: stream((text) => (stderr += text)),
-    stdin: Readable.from([])
-  }
-  const code = await main(argv, streams)
+  const { code, stdout, stderr } = await runCli(argv)
   if (code !== 0) throw new Error(`${argv.join(' ')}: exit code ${code}\n${stderr}`)
   return stdout.split('\n').filter(Boolean)
+}
+
+/** The vectors that `embed` with these flags gives. `folder`: for its file. */
+export async function embedRows(folder: string, ...flags: string[]): Promise<Float32Array[]> {
+  const output = join(folder, 'embeddings.npy')
+  await command('embed', ...flags, '--output', output)
+  return readNpy(output)
 }
 
 export function readJson<T>(path: string): T {

@@ -5,12 +5,12 @@ import { beforeAll, describe, expect, it } from 'vitest'
 import {
   command,
   cosineDistance,
+  embedRows,
   floats,
   golden,
   largestDifference,
   readJson,
   readJsonl,
-  readNpy,
   readTensors,
   temporaryFolder,
   type StoredTensor
@@ -25,11 +25,9 @@ interface Input {
 
 const folder = temporaryFolder()
 
-async function embed(family: string, model: string, ...more: string[]): Promise<Float32Array[]> {
-  const output = join(folder, 'embeddings.npy')
-  const input = ['--input', golden(family, 'items.jsonl'), '--image-root', golden('pictures'), '--output', output]
-  await command('embed', '--model', model, '--device', 'cpu', ...input, ...more)
-  return readNpy(output)
+function embed(family: string, model: string, ...more: string[]): Promise<Float32Array[]> {
+  const input = ['--input', golden(family, 'items.jsonl'), '--image-root', golden('pictures')]
+  return embedRows(folder, '--model', model, '--device', 'cpu', ...input, ...more)
 }
 
 const similarity = (a: ArrayLike<number>, b: ArrayLike<number>): number => 1 - cosineDistance(a, b)

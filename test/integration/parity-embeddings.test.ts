@@ -5,13 +5,13 @@ import { beforeAll, describe, expect, it } from 'vitest'
 import {
   command,
   cosineDistance,
+  embedRows,
   floats,
   fromFloats,
   golden,
   largestDifference,
   readJson,
   readJsonl,
-  readNpy,
   readTensors,
   temporaryFolder,
   writeTensors,
@@ -31,12 +31,10 @@ function rowsOf(name: string): Float32Array[] {
   return Array.from({ length: tensor.shape[0]! }, (_, i) => values.subarray(i * dimension, (i + 1) * dimension))
 }
 
-async function embed(model: string, rule: string, ...more: string[]): Promise<Float32Array[]> {
-  const output = join(folder, 'embeddings.npy')
+function embed(model: string, rule: string, ...more: string[]): Promise<Float32Array[]> {
   const options = ['--model', model, '--device', 'cpu', '--dtype', 'f32', '--prompt', 'raw', '--positions', rule]
   const input = ['--input', golden('items.jsonl'), '--image-root', golden('pictures')]
-  await command('embed', ...options, ...input, '--output', output, ...more)
-  return readNpy(output)
+  return embedRows(folder, ...options, ...input, ...more)
 }
 
 const within = (ours: Float32Array, theirs: Float32Array): boolean =>

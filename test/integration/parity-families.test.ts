@@ -6,13 +6,13 @@ import { beforeAll, describe, expect, it } from 'vitest'
 import {
   command,
   cosineDistance,
+  embedRows,
   floats,
   golden,
   largestDifference,
   offGradients,
   readJson,
   readJsonl,
-  readNpy,
   readTensors,
   renamed,
   temporaryFolder,
@@ -91,12 +91,10 @@ describe.each(['qwen2_5_vl', 'qwen3_vl', 'qwen3_vl_deep'])('%s', (family) => {
   })
 
   it('embeds items of all kinds as transformers does', async () => {
-    const output = join(folder, `${family}.npy`)
-    await command('embed', ...model, '--positions', 'mrope', '--dtype', 'f32', ...input, '--output', output)
     const recorded = readTensors(golden(family, 'embeddings.safetensors')).get('mrope')!
     const dimension = recorded.shape[1]!
     const theirs = floats(recorded)
-    const ours = readNpy(output)
+    const ours = await embedRows(folder, ...model, '--positions', 'mrope', '--dtype', 'f32', ...input)
     expect(ours).toHaveLength(expected.length)
     for (const [i, { id }] of expected.entries()) {
       const row = theirs.subarray(i * dimension, (i + 1) * dimension)
@@ -106,10 +104,8 @@ describe.each(['qwen2_5_vl', 'qwen3_vl', 'qwen3_vl_deep'])('%s', (family) => {
   })
 
   it('embeds in bf16 close to f32', async () => {
-    const output = join(folder, `${family}-bf16.npy`)
-    await command('embed', ...model, '--positions', 'mrope', '--dtype', 'bf16', ...input, '--output', output)
     const theirs = floats(readTensors(golden(family, 'embeddings.safetensors')).get('mrope')!)
-    const ours = readNpy(output)
+    const ours = await embedRows(folder, ...model, '--positions', 'mrope', '--dtype', 'bf16', ...input)
     const dimension = ours[0]!.length
     for (const [i, row] of ours.entries())
       expect(cosineDistance(row, theirs.subarray(i * dimension, (i + 1) * dimension)), expected[i]!.id).toBeLessThan(

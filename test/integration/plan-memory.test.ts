@@ -1,5 +1,4 @@
 /** What `plan` says of memory is what a run takes: the peak of a process over what it takes once everything is loaded. */
-import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { command, temporaryFolder } from './golden.js'
 import { peakOfTraining, writeConfig, writeExample } from './tiny.js'

@@ -5,13 +5,13 @@ import { beforeAll, describe, expect, it } from 'vitest'
 import {
   command,
   cosineDistance,
+  embedRows,
   floats,
   fromFloats,
   golden,
   largestDifference,
   norm,
   readJsonl,
-  readNpy,
   readTensors,
   temporaryFolder,
   writeTensors
@@ -26,23 +26,9 @@ interface Job {
   more?: string[]
 }
 
-async function embed(
-  quantize: string,
-  { model = golden('model'), input, more = [] }: Job = {}
-): Promise<Float32Array[]> {
-  const output = join(folder, 'embeddings.npy')
+function embed(quantize: string, { model = golden('model'), input, more = [] }: Job = {}): Promise<Float32Array[]> {
   const options = ['--model', model, '--device', 'cpu', '--quantize', quantize, '--prompt', 'raw', ...more]
-  await command(
-    'embed',
-    ...options,
-    '--input',
-    input ?? golden('items.jsonl'),
-    '--image-root',
-    golden('pictures'),
-    '--output',
-    output
-  )
-  return readNpy(output)
+  return embedRows(folder, ...options, '--input', input ?? golden('items.jsonl'), '--image-root', golden('pictures'))
 }
 
 // The levels of bitsandbytes.

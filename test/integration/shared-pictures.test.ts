@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import sharp from 'sharp'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { command, deviation, floats, golden, readNpy, readTensors, temporaryFolder, totalNorm } from './golden.js'
+import { command, deviation, embedRows, floats, golden, readTensors, temporaryFolder, totalNorm } from './golden.js'
 import { writeRows } from './tiny.js'
 
 const folder = temporaryFolder()
@@ -79,25 +79,13 @@ describe.each(FAMILIES.map((path) => ({ name: path[0] ?? 'qwen2_vl', model: gold
 
     it('changes no bit of a vector', async () => {
       const embed = async (kind: string, names: NameOf) => {
-        const [input, output] = [join(folder, `${name}-${kind}-items.jsonl`), join(folder, `${name}-${kind}.npy`)]
+        const input = join(folder, `${name}-${kind}-items.jsonl`)
         writeRows(
           input,
           pairs(names).flatMap(({ query, target }) => [query, target])
         )
-        await command(
-          'embed',
-          '--model',
-          model,
-          '--prompt',
-          'raw',
-          '--input',
-          input,
-          '--output',
-          output,
-          '--threads',
-          '1'
-        )
-        return readNpy(output).map((row) => [...row])
+        const rows = await embedRows(folder, '--model', model, '--prompt', 'raw', '--input', input, '--threads', '1')
+        return rows.map((row) => [...row])
       }
       expect(await embed('shared', one)).toEqual(await embed('apart', copies))
     })

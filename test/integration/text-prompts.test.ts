@@ -2,7 +2,7 @@
 import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { command, golden, readJson, readNpy, temporaryFolder } from './golden.js'
+import { command, embedRows, golden, readJson, temporaryFolder } from './golden.js'
 import { runCli } from './run-cli.js'
 
 const folder = temporaryFolder()
@@ -24,11 +24,8 @@ function itemsFile(...items: object[]): string {
   return path
 }
 
-async function embed(model: string, items: object[], ...flags: string[]): Promise<Float32Array[]> {
-  const output = join(folder, 'vectors.npy')
-  await command('embed', '--model', model, '--input', itemsFile(...items), '--output', output, ...flags)
-  return readNpy(output)
-}
+const embed = (model: string, items: object[], ...flags: string[]): Promise<Float32Array[]> =>
+  embedRows(folder, '--model', model, '--input', itemsFile(...items), ...flags)
 
 const idsOf = async (model: string, item: object, ...flags: string[]): Promise<number[]> => {
   const [line] = await command('inspect', '--model', model, '--input', itemsFile(item), '--json', ...flags)
