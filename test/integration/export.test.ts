@@ -2,77 +2,34 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { writeTinyModel } from '../../scripts/tiny-model.mjs'
 import {
+  command,
+  embedRows,
   floats,
-  fromFloats,
-  golden,
   largestDifference,
   norm,
   readJson,
-  readNpy,
   readTensors,
-  temporaryFolder,
-  writeTensors
+  temporaryFolder
 } from './golden.js'
 import { runCli } from './run-cli.js'
-import { writeRows } from './tiny.js'
+import { writeAdapted, writeAdapter } from './tiny.js'
 
 const folder = temporaryFolder()
 const path = (...names: string[]): string => join(folder, ...names)
 
-/** An adapter on all q_proj (64 x 64) and the vision tower's qkv (96 x 32), by the names of transformers 4. */
-function writeAdapter(directory: string, config: object = {}): void {
-  const RANK = 3
-  mkdirSync(directory, { recursive: true })
-  const json = {
-    peft_type: 'LORA',
-    r: RANK,
-    lora_alpha: 6,
-    target_modules: ['q_proj', 'qkv'],
-    base_model_name_or_path: path('base')
-  }
-  writeFileSync(join(directory, 'adapter_config.json'), JSON.stringify({ ...json, ...config }))
-  const values = (count: number, seed: number): Float32Array =>
-    Float32Array.from({ length: count }, (_, i) => 0.2 * Math.sin(seed + 1.7 * i))
-  const tensors = [0, 1].flatMap((i) => {
-    const text = `base_model.model.model.layers.${i}.self_attn.q_proj`
-    const vision = `base_model.model.visual.blocks.${i}.attn.qkv`
-    return [
-      [`${text}.lora_A.weight`, fromFloats(values(RANK * 64, i), [RANK, 64], 'F32')],
-      [`${text}.lora_B.weight`, fromFloats(values(64 * RANK, i + 2), [64, RANK], 'F32')],
-      [`${vision}.lora_A.weight`, fromFloats(values(RANK * 32, i + 4), [RANK, 32], 'F32')],
-      [`${vision}.lora_B.weight`, fromFloats(values(96 * RANK, i + 6), [96, RANK], 'F32')]
-    ] as const
-  })
-  writeTensors(join(directory, 'adapter_model.safetensors'), new Map(tensors))
-}
-
-async function embed(model: string, ...flags: string[]): Promise<Float32Array[]> {
-  const output = path('vectors.npy')
-  const argv = ['embed', '--model', model, '--input', path('items.jsonl'), '--output', output, '--quiet', ...flags]
-  const { code, stderr } = await runCli(argv)
-  expect(code, stderr).toBe(0)
-  return readNpy(output)
-}
+const embed = (model: string, ...flags: string[]): Promise<Float32Array[]> =>
+  embedRows(folder, '--model', model, '--input', path('items.jsonl'), '--quiet', ...flags)
 
 async function exported(name: string, ...flags: string[]): Promise<string> {
-  const { code, stderr } = await runCli(['export', '--output', path(name), ...flags])
-  expect(code, stderr).toBe(0)
+  await command('export', '--output', path(name), ...flags)
   return path(name)
 }
 
 const difference = (a: Float32Array[], b: Float32Array[]): number =>
   Math.max(...a.map((vector, i) => largestDifference(vector, b[i]!)))
 
-beforeAll(() => {
-  writeTinyModel(path('base'), { tied: false })
-  writeAdapter(path('adapter'))
-  writeRows(path('items.jsonl'), [
-    { text: 'a red circle' },
-    { instruction: 'Represent the picture:', images: [golden('pictures', 'scene0.png')] }
-  ])
-})
+beforeAll(() => writeAdapted(folder))
 
 describe('export', () => {
   it('merges an adapter: the directory gives the same vectors without it', async () => {
@@ -128,13 +85,6 @@ describe('export', () => {
     expect(readJson(join(halfDirectory, 'config.json'))).toMatchObject({ torch_dtype: 'bfloat16' })
     const name = 'model.layers.0.mlp.up_proj.weight'
     expect(largestDifference(floats(half.get(name)!), floats(base.get(name)!))).toBeLessThan(2e-3)
-  })
-
-  it('takes a directory that holds only an adapter for its base with that adapter', async () => {
-    const adapted = await embed(path('base'), '--adapter', path('adapter'))
-    expect(difference(await embed(path('adapter')), adapted)).toBe(0)
-    writeAdapter(path('repository', 'lora'))
-    expect(difference(await embed(path('base'), '--adapter', path('repository')), adapted)).toBe(0)
   })
 
   it('remembers prompt, positions and dimension', async () => {
@@ -201,7 +151,7 @@ describe('export', () => {
     expect([code, stderr]).toEqual([2, expect.stringContaining('is not empty')])
     expect(readdirSync(path('full'))).toEqual(['file'])
 
-    writeAdapter(path('wrong'), { target_modules: ['k_proj'] })
+    writeAdapter(path('wrong'), path('base'), { target_modules: ['k_proj'] })
     const failed = await runCli([
       'export',
       '--model',
@@ -213,47 +163,5 @@ describe('export', () => {
     ])
     expect(failed.code).toBe(4)
     expect(existsSync(path('none'))).toBe(false)
-  })
-})
-
-describe('an adapter that does not fit', () => {
-  it.each([
-    ['a target that no module has', { target_modules: ['q_porj'] }, 'match no module'],
-    ['a feature that would change numbers', { modules_to_save: ['lm_head'] }, 'modules_to_save'],
-    ['another rank than its tensors', { r: 4 }, 'lora_']
-  ])('by %s is an error of the model, with exit code 4', async (_, config, message) => {
-    writeAdapter(path('misfit'), config)
-    const argv = [
-      'embed',
-      '--model',
-      path('base'),
-      '--adapter',
-      path('misfit'),
-      '--input',
-      path('items.jsonl'),
-      '--output',
-      '-'
-    ]
-    const { code, stderr } = await runCli(argv)
-    expect([code, stderr]).toEqual([4, expect.stringContaining(message)])
-  })
-
-  it('by broken tensors names the file', async () => {
-    writeAdapter(path('cut'))
-    const file = path('cut', 'adapter_model.safetensors')
-    writeFileSync(file, readFileSync(file).subarray(0, 300))
-    const argv = [
-      'embed',
-      '--model',
-      path('base'),
-      '--adapter',
-      path('cut'),
-      '--input',
-      path('items.jsonl'),
-      '--output',
-      '-'
-    ]
-    const { code, stderr } = await runCli(argv)
-    expect([code, stderr]).toEqual([4, expect.stringContaining(file)])
   })
 })

@@ -1,11 +1,11 @@
-/** A tiny random model, rows with pictures, and configurations to train with, as files of a user. */
+/** A tiny random model, adapters of it, rows with pictures, and configurations to train with, as files of a user. */
 import { spawn, type ChildProcess } from 'node:child_process'
-import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { writeTinyModel } from '../../scripts/tiny-model.mjs'
-import { golden } from './golden.js'
+import { fromFloats, golden, writeTensors } from './golden.js'
 
 export const SCENES = ['scene0.png', 'scene1.png', 'scene2.png', 'scene3.png', 'gray.png', 'palette.png']
 
@@ -25,6 +25,43 @@ export function writeExample(folder: string, modelOptions: object = {}): void {
     { query: { text: `find picture ${i}` }, target: { images: [name] } }
   ])
   writeRows(join(folder, 'rows.jsonl'), rows)
+}
+
+/** Writes `base`, whose lm_head is a matrix of its own, `adapter` and `items.jsonl` into `folder`. */
+export function writeAdapted(folder: string): void {
+  writeTinyModel(join(folder, 'base'), { tied: false })
+  writeAdapter(join(folder, 'adapter'), join(folder, 'base'))
+  writeRows(join(folder, 'items.jsonl'), [
+    { text: 'a red circle' },
+    { instruction: 'Represent the picture:', images: [golden('pictures', 'scene0.png')] }
+  ])
+}
+
+/** Writes an adapter of that base: on all q_proj (64 x 64) and the tower's qkv (96 x 32), by the names of transformers 4. */
+export function writeAdapter(directory: string, base: string, config: object = {}): void {
+  const RANK = 3
+  mkdirSync(directory, { recursive: true })
+  const json = {
+    peft_type: 'LORA',
+    r: RANK,
+    lora_alpha: 6,
+    target_modules: ['q_proj', 'qkv'],
+    base_model_name_or_path: base
+  }
+  writeFileSync(join(directory, 'adapter_config.json'), JSON.stringify({ ...json, ...config }))
+  const values = (count: number, seed: number): Float32Array =>
+    Float32Array.from({ length: count }, (_, i) => 0.2 * Math.sin(seed + 1.7 * i))
+  const tensors = [0, 1].flatMap((i) => {
+    const text = `base_model.model.model.layers.${i}.self_attn.q_proj`
+    const vision = `base_model.model.visual.blocks.${i}.attn.qkv`
+    return [
+      [`${text}.lora_A.weight`, fromFloats(values(RANK * 64, i), [RANK, 64], 'F32')],
+      [`${text}.lora_B.weight`, fromFloats(values(64 * RANK, i + 2), [64, RANK], 'F32')],
+      [`${vision}.lora_A.weight`, fromFloats(values(RANK * 32, i + 4), [RANK, 32], 'F32')],
+      [`${vision}.lora_B.weight`, fromFloats(values(96 * RANK, i + 6), [96, RANK], 'F32')]
+    ] as const
+  })
+  writeTensors(join(directory, 'adapter_model.safetensors'), new Map(tensors))
 }
 
 export function writeRows(path: string, rows: object[]): void {
