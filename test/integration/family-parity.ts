@@ -9,6 +9,7 @@ import {
   floats,
   golden,
   largestDifference,
+  metricsOf,
   norm,
   readJson,
   readJsonl,
@@ -121,7 +122,7 @@ export function describeTraining(family: Family): void {
     })
 
     it('has the losses of the reference at each of six steps', () => {
-      const metrics = readJsonl<{ loss: number; grad_norm: number }>(join(run, 'metrics.jsonl'))
+      const metrics = metricsOf(run)
       expect(metrics).toHaveLength(6)
       for (const [i, { loss, grad_norm }] of metrics.entries()) {
         expect(Math.abs(loss / want.losses[i]! - 1), `step ${i + 1}`).toBeLessThanOrEqual(bound)

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll } from 'vitest'
+import type { StepMetrics } from '../../src/train/metrics-log.js'
 import { runCli } from './run-cli.js'
 
 export const golden = (...path: string[]): string => join(fileURLToPath(new URL('../golden', import.meta.url)), ...path)
@@ -39,6 +40,9 @@ export function readJsonl<T>(path: string): T[] {
     .filter(Boolean)
     .map((line) => JSON.parse(line) as T)
 }
+
+/** What a run directory holds of each step. */
+export const metricsOf = (...run: string[]): StepMetrics[] => readJsonl(join(...run, 'metrics.jsonl'))
 
 // ---- vectors ---------------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import {
   floats,
   golden,
   largestDifference,
+  metricsOf,
   offGradients,
   readJson,
   readJsonl,
@@ -136,7 +137,7 @@ describe.each(['qwen2_5_vl', 'qwen3_vl', 'qwen3_vl_deep'])('%s', (family) => {
     })
 
     it('has the losses and gradient norms of the reference', () => {
-      const metrics = readJsonl<{ loss: number; grad_norm: number }>(join(run, 'metrics.jsonl'))
+      const metrics = metricsOf(run)
       expect(metrics).toHaveLength(want.losses.length)
       for (const [i, { loss, grad_norm }] of metrics.entries()) {
         expect(Math.abs(loss / want.losses[i]! - 1), `step ${i + 1}`).toBeLessThanOrEqual(lossBound)

@@ -2,15 +2,16 @@
 import { existsSync, mkdtempSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
+import type { StepMetrics } from '../../src/train/metrics-log.js'
 import {
   command,
   deviation,
   floats,
   golden,
+  metricsOf,
   norm,
   offGradients,
   readJson,
-  readJsonl,
   readTensors,
   renamed,
   temporaryFolder,
@@ -23,13 +24,6 @@ interface Expected {
   losses: number[]
   grad_norms: number[]
   learning_rates: number[]
-}
-
-interface Metrics {
-  step: number
-  loss: number
-  grad_norm: number
-  learning_rate: number
 }
 
 const folder = temporaryFolder()
@@ -68,10 +62,10 @@ describe.each([
   const want = readJson<Expected>(golden('training', name, 'expected.json'))
   const theirs = readTensors(golden('training', name, 'gradients.safetensors'))
   let run: string
-  let metrics: Metrics[]
+  let metrics: StepMetrics[]
   beforeAll(async () => {
     run = await train(name)
-    metrics = readJsonl<Metrics>(join(run, 'metrics.jsonl'))
+    metrics = metricsOf(run)
   })
 
   it('has the losses of the reference at each of ten steps', () => {
@@ -113,7 +107,7 @@ describe.each([
   it('would notice a temperature that is off by one per cent', async () => {
     const { options } = want
     const wrong = await train(name, { temperature: Number(options['temperature']) * 1.01, max_steps: 1 })
-    const [first] = readJsonl<Metrics>(join(wrong, 'metrics.jsonl'))
+    const [first] = metricsOf(wrong)
     expect(Math.abs(first!.loss / want.losses[0]! - 1)).toBeGreaterThan(lossBound)
     const ours = renamed(readTensors(join(wrong, 'gradients-1.safetensors')))
     expect(offGradients(ours, theirs).length).toBeGreaterThan(theirs.size / 2)

@@ -10,6 +10,7 @@ import {
   fromFloats,
   golden,
   largestDifference,
+  metricsOf,
   norm,
   readJsonl,
   readTensors,
@@ -118,8 +119,7 @@ describe('training', () => {
     Float32Array.from(
       [...readTensors(join(run, 'gradients-1.safetensors')).values()].flatMap((each) => [...floats(each)])
     )
-  const losses = (run: string): number[] =>
-    readJsonl<{ loss: number }>(join(run, 'metrics.jsonl')).map(({ loss }) => loss)
+  const losses = (run: string): number[] => metricsOf(run).map(({ loss }) => loss)
 
   it.each([
     { quantize: 'int8', bound: 0.1 },

@@ -2,7 +2,7 @@
 import { mkdirSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { command, readJsonl, temporaryFolder } from './golden.js'
+import { command, metricsOf, temporaryFolder } from './golden.js'
 import { bytesOf, ONE_THREAD, spawnCli, trainKilledAt, writeConfig, writeExample } from './tiny.js'
 
 const folder = temporaryFolder()
@@ -16,17 +16,10 @@ const modes = {
   full: { tune: { mode: 'full', target_modules: [] } }
 } as const
 
-interface Line {
-  step: number
-  loss: number
-  learning_rate: number
-  grad_norm: number
-}
-
 /** What two runs must have in common: weights, optimizer and losses, bit for bit. */
 function resultOf(name: string, mode: keyof typeof modes) {
   const weights = mode === 'full' ? 'model.safetensors' : 'adapter_model.safetensors'
-  const lines = readJsonl<Line>(join(folder, name, 'metrics.jsonl'))
+  const lines = metricsOf(folder, name)
   return {
     final: bytesOf(folder, name, 'final', weights),
     checkpoint: bytesOf(folder, name, 'checkpoint-6', weights),
@@ -92,7 +85,7 @@ describe('a run that is interrupted', () => {
       expect(readdirSync(join(folder, signal)).filter((name) => /checkpoint|lock|tmp/.test(name))).toEqual([
         `checkpoint-${step}`
       ])
-      const steps = readJsonl<Line>(join(folder, signal, 'metrics.jsonl')).map((line) => line.step)
+      const steps = metricsOf(folder, signal).map((line) => line.step)
       expect(steps).toEqual(Array.from({ length: step }, (_, i) => i + 1))
     }
   )
@@ -113,13 +106,11 @@ describe('a run that is interrupted', () => {
     const config = writeConfig(folder, 'SIGINT', { ...modes.lora, ...long })
     mkdirSync(join(folder, 'SIGINT', '.checkpoint-999.4711.tmp'))
     rmSync(join(folder, 'SIGINT', 'final'), { recursive: true, force: true })
-    const steps = readJsonl<Line>(join(folder, 'SIGINT', 'metrics.jsonl')).length
+    const steps = metricsOf(folder, 'SIGINT').length
     const until = steps + 2
     await command('train', '--config', config, ...ONE_THREAD, '--quiet', '--train.max-steps', String(until))
     expect(readdirSync(join(folder, 'SIGINT')).filter((name) => name.startsWith('.'))).toEqual([])
-    expect(readJsonl<Line>(join(folder, 'SIGINT', 'metrics.jsonl')).map(({ step }) => step)).toEqual(
-      Array.from({ length: until }, (_, i) => i + 1)
-    )
+    expect(metricsOf(folder, 'SIGINT').map(({ step }) => step)).toEqual(Array.from({ length: until }, (_, i) => i + 1))
   })
 })
 

@@ -1,27 +1,17 @@
 /** `train` as a user runs it, on a tiny random model. */
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { Embedder, train, type Item, type TrainConfig, type TrainEvent } from '../../src/index.js'
-import { command, norm, readJson, readJsonl, readTensors, temporaryFolder } from './golden.js'
-import { ONE_THREAD, SCENES, spawnCli, writeConfig, writeExample, writeRows } from './tiny.js'
-
-interface Metrics {
-  step: number
-  loss: number
-  learning_rate: number
-  grad_norm: number
-  examples_per_second: number
-  tokens_per_second: number
-  memory_mib: number
-}
+import type { StepMetrics } from '../../src/train/metrics-log.js'
+import { command, metricsOf, norm, readJson, readTensors, temporaryFolder } from './golden.js'
+import { ONE_THREAD, SCENES, writeConfig, writeExample, writeRows } from './tiny.js'
 
 const folder = temporaryFolder()
 beforeAll(() => writeExample(folder))
 
 const trainQuietly = (config: string, ...flags: string[]) =>
   command('train', '--config', config, ...ONE_THREAD, '--quiet', ...flags)
-const metricsOf = (name: string): Metrics[] => readJsonl<Metrics>(join(folder, name, 'metrics.jsonl'))
 
 describe('train', () => {
   it('writes a run directory: configuration, metrics, checkpoints, and an adapter that embeds', async () => {
@@ -35,11 +25,11 @@ describe('train', () => {
       'final',
       'metrics.jsonl'
     ])
-    const metrics = metricsOf('lora')
+    const metrics = metricsOf(folder, 'lora')
     expect(metrics.map(({ step }) => step)).toEqual(Array.from({ length: 12 }, (_, i) => i + 1))
     for (const each of metrics)
       for (const [key, value] of Object.entries(each)) expect(value, `${key} of step ${each.step}`).toBeGreaterThan(0)
-    const mean = (values: Metrics[]): number => values.reduce((sum, { loss }) => sum + loss, 0) / values.length
+    const mean = (values: StepMetrics[]): number => values.reduce((sum, { loss }) => sum + loss, 0) / values.length
     expect(mean(metrics.slice(-4))).toBeLessThan(mean(metrics.slice(0, 4)))
 
     const items = [{ text: 'find picture 1' }, { images: [join(folder, 'pictures', SCENES[1]!)] }]
@@ -118,7 +108,7 @@ describe('train', () => {
     )
     const config = writeConfig(folder, 'mmeb', { data: [{ path: 'mmeb.jsonl' }] })
     await trainQuietly(config, '--train.max-steps', '2')
-    expect(metricsOf('mmeb')).toHaveLength(2)
+    expect(metricsOf(folder, 'mmeb')).toHaveLength(2)
   })
 
   it('remembers the prompt that it was trained with', async () => {
@@ -192,79 +182,11 @@ describe('the loss', () => {
       const train = { batch_size: 3, chunk_size: 2, max_steps: 1, temperature, duplicates, shuffle: false }
       await trainQuietly(writeConfig(folder, `several-${duplicates}`, { data: [{ path: 'several.jsonl' }], train }))
       const expected = await expectedLoss(duplicates === 'mask')
-      expect(metricsOf(`several-${duplicates}`)[0]!.loss).toBeCloseTo(expected, 5)
+      expect(metricsOf(folder, `several-${duplicates}`)[0]!.loss).toBeCloseTo(expected, 5)
     }
   )
 
   it('differs between the two, so that the test above can fail', async () => {
     expect(Math.abs((await expectedLoss(true)) - (await expectedLoss(false)))).toBeGreaterThan(0.05)
-  })
-})
-
-describe('what goes wrong', () => {
-  const run = (config: string, ...flags: string[]) =>
-    spawnCli(['train', '--config', config, ...ONE_THREAD, '--quiet', ...flags])
-
-  it('an unknown option: exit code 2, and the known ones', async () => {
-    const { code, stderr } = await run(writeConfig(folder, 'unknown', { train: { batchsize: 4 } }))
-    expect([code, stderr]).toEqual([2, expect.stringContaining('did you mean "train.batch_size"')])
-  })
-
-  it('a batch larger than the data: exit code 2', async () => {
-    const { code, stderr } = await run(writeConfig(folder, 'large', { train: { batch_size: 13 } }))
-    expect([code, stderr]).toEqual([2, expect.stringContaining('only 12 rows')])
-  })
-
-  it.each([
-    ['an empty data set', '', 'empty'],
-    ['a row without a target', '{"query": {"text": "a"}}\n', 'record 1'],
-    ['a picture that is missing', '{"query": {"text": "a"}, "target": {"images": ["none.png"]}}\n', 'record 1']
-  ])('%s: exit code 4, with file and record', async (_, content, message) => {
-    writeFileSync(join(folder, 'wrong.jsonl'), content)
-    const config = writeConfig(folder, 'wrong', { data: [{ path: 'wrong.jsonl' }], train: { batch_size: 1 } })
-    const { code, stderr } = await run(config)
-    expect([code, stderr]).toEqual([4, expect.stringContaining('wrong.jsonl')])
-    expect(stderr).toContain(message)
-  })
-
-  it('a loss that is not finite: exit code 1, with the checkpoint before as it was', async () => {
-    const train = { learning_rate: 1e30, max_grad_norm: 0, max_steps: 4, schedule: 'constant' }
-    const { code, stderr } = await run(writeConfig(folder, 'nan', { train, output: { save_every: 1 } }))
-    expect([code, stderr]).toEqual([1, expect.stringMatching(/not finite/)])
-    const steps = metricsOf('nan').map(({ step }) => step)
-    const newest = Math.max(...steps)
-    expect(newest).toBeLessThan(4)
-    expect(readdirSync(join(folder, 'nan')).filter((name) => /^checkpoint|^final|tmp/.test(name))).toContain(
-      `checkpoint-${newest}`
-    )
-    expect(readdirSync(join(folder, 'nan'))).not.toContain('final')
-  })
-
-  it('a disk that is full: exit code 1, and nothing half written', async () => {
-    const config = writeConfig(folder, 'full-disk', { output: { save_every: 1 } })
-    // Files of at most 8 KiB: the configuration fits, an adapter does not.
-    const { code, stderr } = await spawnCli(['train', '--config', config, ...ONE_THREAD, '--quiet'], {
-      wrapper: ['bash', '-c', 'ulimit -f 8; exec "$@"', 'bash']
-    })
-    expect([code, stderr]).toEqual([1, expect.stringMatching(/checkpoint-1|adapter_model/)])
-    expect(readdirSync(join(folder, 'full-disk')).sort()).toEqual(['config.resolved.yaml', 'metrics.jsonl'])
-  })
-
-  it('an output directory that cannot be made: exit code 1', async () => {
-    writeFileSync(join(folder, 'file'), '')
-    const { code, stderr } = await run(writeConfig(folder, 'blocked', { output: { dir: 'file/run' } }))
-    expect([code, stderr]).toEqual([1, expect.stringContaining('file/run')])
-  })
-
-  it('an output directory that holds another run: exit code 2, and what differs', async () => {
-    await trainQuietly(writeConfig(folder, 'taken', { train: { max_steps: 1 } }))
-    const { code, stderr } = await run(writeConfig(folder, 'taken', { train: { max_steps: 1, seed: 8 } }))
-    expect([code, stderr]).toEqual([2, expect.stringContaining('train.seed was 7, is now 8')])
-    mkdirSync(join(folder, 'other'), { recursive: true })
-    expect(
-      readFileSync(join(folder, 'taken', 'metrics.jsonl'), 'utf8')
-        .trim()
-        .split('\n')
-    ).toHaveLength(1)
   })
 })
