@@ -1,20 +1,13 @@
 /** The golden data of test/golden, the command line in this process, and the files that both read and write. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { afterAll } from 'vitest'
 import type { StepMetrics } from '../../src/train/metrics-log.js'
 import { runCli } from './run-cli.js'
 
-export const golden = (...path: string[]): string => join(fileURLToPath(new URL('../golden', import.meta.url)), ...path)
+export { temporaryFolder } from '../temporary-folder.js'
 
-/** A folder that is removed after the tests of the file. */
-export function temporaryFolder(): string {
-  const folder = mkdtempSync(join(tmpdir(), 'vlm2vec-parity-'))
-  afterAll(() => rmSync(folder, { recursive: true, force: true }))
-  return folder
-}
+export const golden = (...path: string[]): string => join(fileURLToPath(new URL('../golden', import.meta.url)), ...path)
 
 /** Runs a command as a user does; throws where it fails. Returns the lines of stdout. */
 export async function command(...argv: string[]): Promise<string[]> {

@@ -1,17 +1,9 @@
 /** Readers of config.json whose vision tower is CLIP's or SigLIP's. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { afterAll, describe, expect, it } from 'vitest'
-import { embeddingSize, readModelConfig, type ModelConfig } from '../../../src/model/config.js'
+import { describe, expect, it } from 'vitest'
+import { embeddingSize } from '../../../src/model/config.js'
+import { configFolder } from './config-files.js'
 
-const directory = mkdtempSync(join(tmpdir(), 'config-'))
-afterAll(() => rmSync(directory, { recursive: true }))
-
-async function read(json: object): Promise<ModelConfig> {
-  writeFileSync(join(directory, 'config.json'), JSON.stringify(json))
-  return readModelConfig(directory)
-}
+const { read } = configFolder()
 
 /** llava-v1.6-mistral-7b-hf, what differs from the classes' defaults as its file has it. */
 const LLAVA = {

@@ -1,19 +1,8 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { readModelConfig, takesPictures } from '../../../src/model/config.js'
+import { describe, expect, it } from 'vitest'
+import { takesPictures } from '../../../src/model/config.js'
+import { configFolder } from './config-files.js'
 
-let directory: string
-beforeAll(async () => {
-  directory = await mkdtemp(join(tmpdir(), 'decoder-'))
-})
-afterAll(() => rm(directory, { recursive: true }))
-
-async function read(config: object) {
-  await writeFile(join(directory, 'config.json'), JSON.stringify(config))
-  return readModelConfig(directory)
-}
+const { read } = configFolder()
 
 const QWEN = { kvHeads: 32, vocabSize: 151936, intermediateSize: 22016, maxPositions: 32768, rmsNormEps: 1e-6 }
 
