@@ -2,6 +2,7 @@
 #pragma once
 #include <unistd.h>
 
+#include <filesystem>
 #include <functional>
 #include <string>
 #include <vector>
@@ -19,11 +20,10 @@ class Checkpoint {
  public:
   explicit Checkpoint(const ModelConfig& config,
                       const std::function<void(std::vector<TensorToWrite>&)>& change = nullptr) {
-    char name[] = "/tmp/vlm2vec-test-XXXXXX";
-    const int file = ::mkstemp(name);
+    path = (std::filesystem::temp_directory_path() / "vlm2vec-test-XXXXXX").string();
+    const int file = ::mkstemp(path.data());
     expect(file >= 0, "no temporary file");
     ::close(file);
-    path = name;
     std::vector<TensorToWrite> tensors;
     uint64_t stream = 0;
     for (const auto& spec : parameter_table(config)) {
