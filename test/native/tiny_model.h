@@ -2,6 +2,7 @@
 #pragma once
 #include <nlohmann/json.hpp>
 
+#include "batch_arrays.h"
 #include "checkpoint.h"
 #include "model/embedding_model.h"
 #include "train/trainer.h"
@@ -27,13 +28,9 @@ class TinyCheckpoint : public Checkpoint {
       : Checkpoint(tiny_config(), change) {}
 };
 
-// Sequences of text, or of one picture of (t, h, w) patches and text; owns what a Batch points to.
-struct Sequences {
-  std::vector<int32_t> tokens, starts{0}, grids;
+// Sequences of text, or of one picture of (t, h, w) patches and text.
+struct Sequences : BatchArrays {
   std::vector<int32_t> axes[3];
-  std::vector<float> patches;
-  std::vector<int32_t> positions;
-  std::vector<int32_t> feature_rows;  // where not empty
 
   void add(int length, int32_t seed, std::vector<int32_t> grid = {}) {
     if (!grid.empty()) bring(seed, grid);
@@ -64,20 +61,7 @@ struct Sequences {
   Batch batch() {
     positions.clear();
     for (const auto& axis : axes) positions.insert(positions.end(), axis.begin(), axis.end());
-    Batch result;
-    result.tokens = tokens.data();
-    result.seq_starts = starts.data();
-    result.positions = positions.data();
-    result.patches = patches.data();
-    result.grids = grids.data();
-    result.token_count = int64_t(tokens.size());
-    result.sequence_count = int64_t(starts.size()) - 1;
-    result.patch_count = int64_t(patches.size()) / 24;
-    result.image_count = int64_t(grids.size()) / 3;
-    result.patch_values = 24;
-    if (!feature_rows.empty()) result.feature_rows = feature_rows.data();
-    result.feature_row_count = int64_t(feature_rows.size());
-    return result;
+    return BatchArrays::batch(24);
   }
 };
 

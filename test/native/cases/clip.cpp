@@ -1,6 +1,7 @@
 // Models with a CLIP tower: what holds whatever the numbers are, which test/integration compares with PyTorch's.
 #include <nlohmann/json.hpp>
 
+#include "batch_arrays.h"
 #include "checkpoint.h"
 #include "model/embedding_model.h"
 #include "train/trainer.h"
@@ -29,45 +30,24 @@ ModelConfig tiny_config(const std::string& family) {
 }
 
 // One sequence: text tokens, then what stands for pictures of `tiles` tiles of side x side patches each.
-struct Item {
-  std::vector<int32_t> tokens, starts, grids, positions, rows;
-  std::vector<float> patches;
-  bool llava;
-
-  Item(bool with_rows, int text, std::vector<int32_t> tiles, int side = 3) : llava(with_rows) {
+struct Item : BatchArrays {
+  Item(bool llava, int text, std::vector<int32_t> tiles, int side = 3) {
     for (int i = 0; i < text; ++i) tokens.push_back(int32_t(random_bits(5, 1, uint64_t(i)) % 48));
     int32_t first = 0;
     for (const int32_t count : tiles) {
       grids.insert(grids.end(), {count, side, side});
       const int32_t features = count * side * side;
       if (llava) {
-        for (int32_t i = 0; i < features; ++i) rows.push_back(first + i);
-        rows.push_back(-1);
+        for (int32_t i = 0; i < features; ++i) feature_rows.push_back(first + i);
+        feature_rows.push_back(-1);
       }
       for (int32_t i = 0; i < (llava ? features + 1 : 1); ++i) tokens.push_back(llava ? 49 : 50);
       first += features;
     }
     for (int64_t i = 0; i < int64_t(first) * 12; ++i) patches.push_back(random_normal(3, 2, uint64_t(i)));
-    starts = {0, int32_t(tokens.size())};
+    starts.push_back(int32_t(tokens.size()));
     positions.assign(3 * tokens.size(), 0);
     for (size_t i = 0; i < positions.size(); ++i) positions[i] = int32_t(i % tokens.size());
-  }
-
-  Batch batch() const {
-    Batch result;
-    result.tokens = tokens.data();
-    result.seq_starts = starts.data();
-    result.positions = positions.data();
-    result.patches = patches.data();
-    result.grids = grids.data();
-    if (llava) result.feature_rows = rows.data();
-    result.feature_row_count = int64_t(rows.size());
-    result.token_count = int64_t(tokens.size());
-    result.sequence_count = 1;
-    result.patch_count = int64_t(patches.size()) / 12;
-    result.image_count = int64_t(grids.size()) / 3;
-    result.patch_values = 12;
-    return result;
   }
 };
 
@@ -77,7 +57,7 @@ std::vector<float> embed(const std::string& family, const Item& item) {
   const auto device = Device::cpu(1);
   EmbeddingModel model(*device, config, {checkpoint.path}, {});
   std::vector<float> result(size_t(model.dimension()));
-  model.embed(item.batch(), result.data(), nullptr, nullptr);
+  model.embed(item.batch(12), result.data(), nullptr, nullptr);
   return result;
 }
 
