@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from golden import checkpoint, families, qwen, recording
+from golden.items import CORPUS, TEXTS
 from golden.recording import replaced
 
 BOUND = 5e-5
@@ -23,7 +24,7 @@ ITEMS = qwen.ITEMS + [
                 {"frames": ["scene2.png", "scene2.png"], "fps": 1}]},
 ]  # fmt: skip
 DEEP_ITEMS = [
-    {"id": "text", "text": "A red circle left of a blue square."},
+    TEXTS[0],
     {"id": "image", "text": "Before text:", "images": ["scene0.png"]},
     {"id": "ending", "text": "Ends with <|image_pad|>", "images": ["scene1.png"]},
     {"id": "bare", "text": "<|image_pad|>", "images": ["portrait.png"]},
@@ -47,7 +48,7 @@ def record(name: str, directory: Path, pictures: Path) -> None:
     family = families.family_of(name)
     items = DEEP_ITEMS if name == "qwen3_vl_deep" else ITEMS
     shutil.rmtree(directory, ignore_errors=True)
-    tokenizer = checkpoint.train_tokenizer(recording.CORPUS, families.TEXT["vocab_size"])
+    tokenizer = checkpoint.train_tokenizer(CORPUS, families.TEXT["vocab_size"])
     ids = {token: tokenizer.token_to_id(token) for token in checkpoint.SPECIAL_TOKENS}
     config = families.config_of(family, families.SIZES[name], ids)
     vision = config["vision_config"]

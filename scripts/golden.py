@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
-from golden import checkpoint, recording
+from golden import checkpoint, items, recording
 from golden.pictures import write_pictures
 from golden.qwen import ITEMS, input_record, plain_rows
 from golden.reference import Input, Reference, shuffled
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def write_model(directory: Path) -> Tokenizer:
-    tokenizer = checkpoint.train_tokenizer(recording.CORPUS, SIZES["vocab_size"])
+    tokenizer = checkpoint.train_tokenizer(items.CORPUS, SIZES["vocab_size"])
     ids = {token: tokenizer.token_to_id(token) for token in checkpoint.SPECIAL_TOKENS}
     config = checkpoint.hub_config(SIZES, ids)
     weights = checkpoint.random_weights(config, seed=1, scale=8)

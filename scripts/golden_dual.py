@@ -11,8 +11,10 @@ import re
 import shutil
 from pathlib import Path
 
-from golden import llava
-from golden.checkpoint import write_json
+from golden import torchvision_shim  # noqa: F401  (before transformers)
+from golden import recording
+from golden.checkpoint import scaled_weights, write_json
+from golden.items import IMAGE, TEXTS
 
 import torch
 from PIL import Image
@@ -28,9 +30,7 @@ CORPUS = [
     "represent the given image for classification: the picture shows a circle, a square and a triangle",
 ]
 ITEMS = [
-    {"id": "text", "text": "A red circle left of a blue square."},
-    {"id": "unicode", "text": "Ein grünes Dreieck 🙂 über 日本語\r\n\n  cafe\u0301 don't 12345\t"},
-    {"id": "image", "images": ["scene0.png"]},
+    *TEXTS, IMAGE,
     {"id": "both", "instruction": "A photo of", "text": "What is red?", "images": ["scene1.png"]},
     {"id": "several", "text": "Which one?", "images": ["scene0.png", "portrait.png", "scene3.png"]},
     {"id": "placeholder", "text": "<|image_1|>\nThe picture shows a circle.", "images": ["scene2.png"]},
@@ -111,7 +111,7 @@ def write_siglip(directory: Path) -> None:
 
 def write(directory: Path, config: dict, model, preprocessor: dict, tokenizer: Tokenizer, tokenizer_config: dict) -> None:
     directory.mkdir(parents=True)
-    weights = {name: value.bfloat16() for name, value in llava.scaled_weights(model, seed=1, scale=8).items()}
+    weights = {name: value.bfloat16() for name, value in scaled_weights(model, seed=1, scale=8).items()}
     save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
     tokenizer.save(str(directory / "tokenizer.json"), pretty=False)
     write_json(directory / "config.json", config)
@@ -203,8 +203,8 @@ def record(output: Path, pictures: Path, model, processor, ids_of) -> None:
     embeddings = torch.stack(rows)
     print(f"{output.name}: nearest two have cosine {(embeddings @ embeddings.T).fill_diagonal_(-1).max():.4f}")
     save_file({"embeddings": embeddings.contiguous()}, output / "embeddings.safetensors")
-    (output / "items.jsonl").write_text("".join(json.dumps(item, ensure_ascii=False) + "\n" for item in ITEMS))
-    (output / "inputs.jsonl").write_text("".join(json.dumps(each) + "\n" for each in records))
+    recording.write_lines(output / "items.jsonl", ITEMS)
+    recording.write_lines(output / "inputs.jsonl", records, ascii=True)
 
 
 if __name__ == "__main__":

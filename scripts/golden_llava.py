@@ -7,7 +7,7 @@ with an error.
 
 from pathlib import Path
 
-from golden import llava, recording
+from golden import items, llava, recording
 from golden.llava import LlavaReference
 
 PINPOINTS = [[28, 56], [56, 28], [56, 56], [84, 28], [28, 84]]
@@ -34,7 +34,7 @@ CONFIG = {
 
 
 def write_model(directory: Path) -> None:
-    tokenizer = llava.train_tokenizer(recording.CORPUS, 330)
+    tokenizer = llava.train_tokenizer(items.CORPUS, 330)
     size = tokenizer.get_vocab_size()
     config = {**CONFIG, "image_token_index": tokenizer.token_to_id(llava.IMAGE)}
     config["text_config"] = {**CONFIG["text_config"], "vocab_size": size + 2}

@@ -7,7 +7,8 @@ of it with an error.
 
 from pathlib import Path
 
-from golden import llava, phi3v, recording
+from golden import items, llava, phi3v, recording
+from golden.checkpoint import scaled_weights
 from golden.phi3v import Phi3V, Phi3VReference
 
 CLIP = {
@@ -33,9 +34,9 @@ CONFIG = {
 
 
 def write_model(directory: Path) -> None:
-    tokenizer = llava.train_tokenizer(recording.CORPUS, 330)
+    tokenizer = llava.train_tokenizer(items.CORPUS, 330)
     config = {**CONFIG, "vocab_size": tokenizer.get_vocab_size() + 2}
-    weights = llava.scaled_weights(Phi3V({**config, "clip": CLIP}), seed=1, scale=8)
+    weights = scaled_weights(Phi3V({**config, "clip": CLIP}), seed=1, scale=8)
     phi3v.write_checkpoint(directory, config, weights, tokenizer, crops=4)
 
 

@@ -9,13 +9,13 @@ import argparse
 from pathlib import Path
 
 from golden import recording, text
+from golden.items import CORPUS, SHAPES, TEXTS, numbered_rows
 from golden.text import TextReference
 
 import torch
 
 ITEMS = [
-    {"id": "text", "text": "A red circle left of a blue square."},
-    {"id": "unicode", "text": "Ein grünes Dreieck 🙂 über 日本語\r\n\n  cafe\u0301 don't 12345\t"},
+    *TEXTS,
     {"id": "instruction", "instruction": "Represent the given image for classification:", "text": "What is red?"},
     {"id": "word", "text": "circle"},
     {"id": "placeholder", "text": "<|image_1|> <|image_pad|> are no pictures here."},
@@ -43,10 +43,10 @@ def recording_of(family: str) -> recording.Recording:
 
 def write_model(family: str):
     def write(directory: Path) -> None:
-        tokenizer = text.tokenizer_of(family, recording.CORPUS)
+        tokenizer = text.tokenizer_of(family, CORPUS)
         longest = max(len(tokenizer.encode(" ".join(i[k] for k in ("instruction", "text") if k in i)).ids) for i in ITEMS)
         # a window that the longest item just fits into
-        text.write_checkpoint(directory, family, recording.CORPUS, window=longest if family == "mistral" else None)
+        text.write_checkpoint(directory, family, CORPUS, window=longest if family == "mistral" else None)
 
     return write
 
@@ -92,12 +92,8 @@ def touched(family: str):
 
 
 def rows() -> list[dict]:
-    """The second and the third have the same target."""
-    shape = ["circle", "square", "triangle", "circle", "cross"]
-    result = []
-    for i in range(8):
-        query = {"instruction": "Represent the given image.", "text": f"Number {i}: {shape[(i * 3) % 5]}"}
-        result.append({"query": query, "target": {"text": f"A {shape[max(i - 1, 0) // 2]} shape."}})
+    query = lambda i: {"instruction": "Represent the given image.", "text": f"Number {i}: {SHAPES[(i * 3) % 5]}"}
+    result = numbered_rows(8, query)
     result[4] = {"query": {"text": "Find a green triangle."}, "target": {"text": "It is green."}, "negatives": [{"text": "Red."}]}
     return result
 

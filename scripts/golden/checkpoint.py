@@ -64,19 +64,23 @@ def hub_config(sizes: dict, token_ids: dict[str, int]) -> dict:
 
 
 def random_weights(config: dict, seed: int, scale: float) -> dict[str, torch.Tensor]:
+    """As `scaled_weights`, by hub names."""
+    model = Qwen2VLForConditionalGeneration(Qwen2VLConfig(**config, dtype="float32"))
+    return {hub_name(name): value for name, value in scaled_weights(model, seed, scale).items()}
+
+
+def scaled_weights(model: torch.nn.Module, seed: int, scale: float) -> dict[str, torch.Tensor]:
     """
-    Weights by hub names, `scale` times as large as at initialisation: with small ones every model is nearly the
+    Weights by transformers' own names, `scale` times as large as at initialisation: with small ones every model is nearly the
     identity, and an error in positions or attention doesn't show. Norms and biases are random as well. Each number is
     exact in bfloat16 and in float16, so that files of every type hold the same model.
     """
-    model = Qwen2VLForConditionalGeneration(Qwen2VLConfig(**config, dtype="float32"))
     generator = torch.Generator().manual_seed(seed)
     weights = {}
     for name, parameter in sorted(model.named_parameters()):
         is_norm = "norm" in name or "ln_q" in name
         noise = torch.randn(parameter.shape, generator=generator) * (0.2 if is_norm else 0.02 * scale)
-        value = noise + 1 if is_norm and name.endswith("weight") else noise
-        weights[hub_name(name)] = exact_in_half(value)
+        weights[name] = exact_in_half(noise + 1 if is_norm and name.endswith("weight") else noise)
     return weights
 
 

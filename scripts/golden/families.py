@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
-from .checkpoint import exact_in_half, hub_config
+from .checkpoint import hub_config, hub_name, scaled_weights
 from .reference import VIDEO, Input, Reference
 
 CLASSES = {
@@ -51,19 +51,10 @@ def config_of(family: str, sizes: dict, ids: dict[str, int]) -> dict:
 
 
 def random_weights(family: str, config: dict, seed: int, scale: float) -> dict[str, torch.Tensor]:
-    """As checkpoint.random_weights, by the names that these families have on the hub."""
+    """As checkpoint.scaled_weights, by the names that these families have on the hub."""
     config_class, model_class = CLASSES[family]
-    model = model_class(config_class(**config, dtype="float32"))
-    generator = torch.Generator().manual_seed(seed)
-    weights = {}
-    for name, parameter in sorted(model.named_parameters()):
-        is_norm = "norm" in name or "ln_q" in name
-        noise = torch.randn(parameter.shape, generator=generator) * (0.2 if is_norm else 0.02 * scale)
-        value = noise + 1 if is_norm and name.endswith("weight") else noise
-        if family == "qwen2_5_vl":
-            name = name.removeprefix("model.") if "visual" in name else name.replace("model.language_model.", "model.")
-        weights[name] = exact_in_half(value)
-    return weights
+    weights = scaled_weights(model_class(config_class(**config, dtype="float32")), seed, scale)
+    return {hub_name(name): value for name, value in weights.items()} if family == "qwen2_5_vl" else weights
 
 
 class Qwen25Reference(Reference):

@@ -15,7 +15,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pro
 from transformers import LlavaNextConfig, LlavaNextForConditionalGeneration, LlavaNextProcessor, PreTrainedTokenizerFast
 from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
 
-from .checkpoint import exact_in_half, write_json
+from .checkpoint import scaled_weights, write_json
 
 IMAGE = "<image>"
 
@@ -39,18 +39,8 @@ def train_tokenizer(corpus: list[str], vocab_size: int) -> Tokenizer:
 
 
 def random_weights(config: dict, seed: int, scale: float) -> dict[str, torch.Tensor]:
-    """Weights by transformers' own names; see checkpoint.random_weights."""
+    """As checkpoint.scaled_weights."""
     return scaled_weights(LlavaNextForConditionalGeneration(LlavaNextConfig(**config, dtype="float32")), seed, scale)
-
-
-def scaled_weights(model: torch.nn.Module, seed: int, scale: float) -> dict[str, torch.Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    weights = {}
-    for name, parameter in sorted(model.named_parameters()):
-        is_norm = "norm" in name
-        noise = torch.randn(parameter.shape, generator=generator) * (0.2 if is_norm else 0.02 * scale)
-        weights[name] = exact_in_half(noise + 1 if is_norm and name.endswith("weight") else noise)
-    return weights
 
 
 def hub_name(name: str) -> str:

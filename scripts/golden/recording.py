@@ -14,30 +14,19 @@ from safetensors.torch import save_file
 
 from . import training
 from .checkpoint import write_json
+from .items import IMAGE, MIDDLE, PICTURES, TEXTS, numbered_rows, pictured_query
 
 GOLDEN = Path(__file__).parent.parent.parent / "test" / "golden"
 OPTIONS = {
     "batch_size": 4, "max_steps": 6, "learning_rate": 3e-4, "schedule": "linear", "warmup_steps": 2, "weight_decay": 0.0,
     "max_grad_norm": 1.0, "temperature": 0.05, "duplicates": "mask",
 }  # fmt: skip
-CORPUS = [
-    "Represent the given image with the following question: is the red circle left of the blue square?",
-    "Find a picture that shows a small green triangle above a large yellow circle.",
-    "Represent the given image for classification. The picture shows a circle, a square and a triangle.",
-]
 ITEMS = [
-    {"id": "text", "text": "A red circle left of a blue square."},
-    {"id": "unicode", "text": "Ein grünes Dreieck 🙂 über 日本語\r\n\n  cafe\u0301 don't 12345\t"},
-    {"id": "image", "images": ["scene0.png"]},
+    *TEXTS, IMAGE,
     {"id": "both", "instruction": "Represent the given image with the following question:", "text": "What is red?",
      "images": ["scene1.png"]},
     {"id": "several", "text": "Which one is larger?", "images": ["scene0.png", "portrait.png", "scene3.png"]},
-    {"id": "middle", "text": "The picture <|image_1|> shows a circle.", "images": ["scene2.png"]},
-    {"id": "portrait", "text": "A tall picture.", "images": ["portrait.png"]},
-    {"id": "dot", "text": "One pixel.", "images": ["dot.png"]},
-    {"id": "large", "text": "A large picture.", "images": ["large.png"]},
-    {"id": "gray", "text": "Gray.", "images": ["gray.png"]},
-    {"id": "rgba", "text": "Transparent.", "images": ["rgba.png"]},
+    MIDDLE, *PICTURES,
 ]  # fmt: skip
 
 
@@ -154,11 +143,7 @@ def training_cases(everywhere: str, vlm2vec: list[str], rows: Callable[[], list[
 
 
 def picture_rows() -> list[dict]:
-    shape = ["circle", "square", "triangle", "circle", "cross"]
-    result = []
-    for i in range(8):
-        query = {"instruction": "Represent the given image.", "text": f"Number {i}:", "images": [f"scene{i % 4}.png" if i % 2 else f"frame{i}.png"]}
-        result.append({"query": query, "target": {"text": f"A {shape[max(i - 1, 0) // 2]} shape."}})
+    result = numbered_rows(8, pictured_query)
     result[4] = {"query": {"text": "Find a green triangle."}, "target": {"images": ["portrait.png"]}}
     result[5] = {"query": {"text": "Compare:", "images": ["scene0.png", "frame2.png"]}, "target": {"images": ["gray.png"]}}
     return result

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, processors
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from . import checkpoint, llava
-from .checkpoint import write_json
+from .checkpoint import scaled_weights, write_json
 
 SIZES = {
     "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
@@ -56,7 +56,7 @@ def write_checkpoint(directory: Path, family: str, corpus: list[str], window: in
     directory.mkdir(parents=True)
     write_json(directory / "config.json", config)
     model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(directory), dtype=torch.float32)
-    weights = {name: value.bfloat16() for name, value in llava.scaled_weights(model, seed=1, scale=8).items()}
+    weights = {name: value.bfloat16() for name, value in scaled_weights(model, seed=1, scale=8).items()}
     save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
     tokenizer.save(str(directory / "tokenizer.json"), pretty=False)
     qwen = {"tokenizer_class": "Qwen2Tokenizer", "pad_token": "<|endoftext|>", "eos_token": "<|im_end|>"}
