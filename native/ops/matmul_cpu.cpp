@@ -5,9 +5,6 @@
 
 namespace vlm2vec::VLM2VEC_ISA {
 
-// Rows of x, or of the sum over rows, that are packed at a time: a multiple of every kRows, and of kDepth for the
-// second.
-constexpr int64_t kRowBlock = 240, kSumBlock = 2 * kDepth;
 constexpr int64_t kTile = kRows * kColumns;
 
 static size_t packed_bytes(int64_t columns, int64_t depth) {
@@ -27,25 +24,39 @@ static void pack(float* packed, const void* weight, int64_t n, int64_t k, bool t
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// out = x · packed
+// out = x · right: of a block of rows the left factors are packed once; groups of panels go by, each widened part by
+// part into L2, where the tiles of rows meet it
 
-// Each thread: kRowBlock rows of one panel of out, and one widened block of a panel.
-constexpr int64_t kThreadScratch = kRowBlock * kColumns + kDepth * kColumns;
+// Numbers of packed left factors at a time, and the rows that they are of: enough that widening a panel costs little.
+constexpr int64_t kLeftNumbers = 2 << 20, kLeastRows = 20 * kRows, kMostRows = 80 * kRows;
 
 static int64_t depth_of(const Term& term) { return term.x ? term.right.depth() : 0; }
 
-// The left factors of a block of rows, packed one after the other.
-static int64_t left_size(const PackedProduct& product) {
-  const int64_t rows = smaller(kRowBlock, round_up(product.rows, kRows));
-  return round_up(rows * (depth_of(product.terms[0]) + depth_of(product.terms[1])), kLanes);
-}
+struct Blocking {
+  explicit Blocking(const PackedProduct& product) {
+    depth = depth_of(product.terms[0]) + depth_of(product.terms[1]);
+    const int64_t fit = kLeftNumbers / (depth + 1) / kRows * kRows;
+    rows = smaller(larger(kLeastRows, smaller(kMostRows, fit)), round_up(product.rows, kRows));
+    part = larger(part_of(depth_of(product.terms[0])), part_of(depth_of(product.terms[1])));
+    const int64_t all = round_up(product.columns, kColumns) / kColumns;
+    panels = rows == kRows ? 1 : larger(1, smaller(kPanels, all / (2 * product.threads)));
+    groups = (all + panels - 1) / panels;
+    left = round_up(rows * depth, kLanes);
+    thread = panels * (rows * kColumns + part * kColumns);
+  }
+  int64_t depth, rows, part;
+  int64_t panels, groups;  // panels of a group
+  int64_t left, thread;    // numbers of scratch: left factors; of each thread, sums and one part of its panels
+};
 
 static size_t scratch_bytes(const PackedProduct& product) {
-  return size_t(left_size(product) + product.threads * kThreadScratch) * sizeof(float);
+  const Blocking blocking(product);
+  return size_t(blocking.left + product.threads * blocking.thread) * sizeof(float);
 }
 
+// A tile of out from its sums.
 template <typename Out>
-static void write_panel(const PackedProduct& product, const float* c, int64_t row, int64_t rows, int64_t column) {
+static void write_tile(const PackedProduct& product, const float* c, int64_t row, int64_t rows, int64_t column) {
   const int64_t width = smaller(kColumns, product.columns - column);
   for (int64_t i = 0; i < rows; ++i) {
     Out* out = static_cast<Out*>(product.out) + (row + i) * product.columns + column;
@@ -59,32 +70,41 @@ static void write_panel(const PackedProduct& product, const float* c, int64_t ro
   }
 }
 
-static void multiply_panel(const PackedProduct& product, int64_t row, int64_t rows, int64_t panel) {
-  const int64_t tiles = round_up(rows, kRows) / kRows;
-  float* c = product.scratch + left_size(product) + omp_get_thread_num() * kThreadScratch;
-  float* widened = c + kRowBlock * kColumns;
+template <typename Out>
+static void multiply_group(const PackedProduct& product, const Blocking& blocking, int64_t row, int64_t rows,
+                           int64_t group) {
+  const int64_t first = group * blocking.panels, all = round_up(product.columns, kColumns) / kColumns;
+  const int64_t panels = smaller(blocking.panels, all - first), tiles = round_up(rows, kRows) / kRows;
+  float* sums = product.scratch + blocking.left + omp_get_thread_num() * blocking.thread;
+  float* widened = sums + blocking.panels * blocking.rows * kColumns;
   const float* a = product.scratch;
-  bool add = false;
+  int64_t done = 0;
   for (const Term& term : product.terms) {
-    const int64_t depth = depth_of(term);
-    for (int64_t k = 0; k < depth; k += kDepth, add = true) {
-      const int64_t block = smaller(kDepth, depth - k);
-      const float* b = panel_block(term.right, panel, k, block, widened);
+    const int64_t depth = depth_of(term), part = part_of(depth);
+    for (int64_t k = 0; k < depth; k += part) {
+      const int64_t block = smaller(part, depth - k);
+      const float* b[kPanels];
+      for (int64_t p = 0; p < panels; ++p)
+        b[p] = panel_block(term.right, first + p, k, block, widened + p * part * kColumns);
+      const bool add = done > 0, last = (done += block) == blocking.depth;
       for (int64_t t = 0; t < tiles; ++t)
-        multiply_tile<1, kRows>(c + t * kTile, kColumns, a + (t * depth + k) * kRows, b, block, add);
+        for (int64_t p = 0; p < panels; ++p) {
+          float* c = sums + (t * panels + p) * kTile;
+          multiply_tile<1, kRows, Singles, 2, Operands::Streamed>(c, kColumns, a + (t * depth + k) * kRows, b[p], block,
+                                                                  add);
+          if (last)
+            write_tile<Out>(product, c, row + t * kRows, smaller(kRows, rows - t * kRows), (first + p) * kColumns);
+        }
     }
     a += tiles * kRows * depth;
   }
-  if (product.out_type == DType::BF16)
-    write_panel<bf16>(product, c, row, rows, panel * kColumns);
-  else
-    write_panel<float>(product, c, row, rows, panel * kColumns);
 }
 
 template <typename Number>
 static void multiply_typed(const PackedProduct& product) {
-  for (int64_t row = 0; row < product.rows; row += kRowBlock) {
-    const int64_t rows = smaller(kRowBlock, product.rows - row), tiles = round_up(rows, kRows) / kRows;
+  const Blocking blocking(product);
+  for (int64_t row = 0; row < product.rows; row += blocking.rows) {
+    const int64_t rows = smaller(blocking.rows, product.rows - row), tiles = round_up(rows, kRows) / kRows;
     float* a = product.scratch;
     for (const Term& term : product.terms) {
       const int64_t depth = depth_of(term);
@@ -95,8 +115,12 @@ static void multiply_typed(const PackedProduct& product) {
       });
       a += tiles * kRows * depth;
     }
-    parallel_for(product.threads, round_up(product.columns, kColumns) / kColumns,
-                 [&](int64_t p) { multiply_panel(product, row, rows, p); });
+    parallel_for_dynamic(product.threads, blocking.groups, [&](int64_t group) {
+      if (product.out_type == DType::BF16)
+        multiply_group<bf16>(product, blocking, row, rows, group);
+      else
+        multiply_group<float>(product, blocking, row, rows, group);
+    });
   }
 }
 
@@ -109,6 +133,8 @@ static void multiply(const PackedProduct& product) {
 
 // ---------------------------------------------------------------------------------------------------------------------
 // dweight += doutᵀ · x: the sum runs over rows, packed kSumBlock at a time
+
+constexpr int64_t kSumBlock = 2 * kDepth;
 
 static size_t weight_scratch_bytes(const WeightProduct& product) {
   const int64_t depth = smaller(kSumBlock, product.m);

@@ -38,6 +38,14 @@ static inline const float* panel_block(const RightFactor& w, int64_t panel, int6
     }
     return to;
   }
+  if (w.kind == RightFactor::Kind::Plain) {
+    const int64_t at = first * w.k + k;
+    if (w.type == DType::BF16)
+      pack_transposed<kColumns>(to, static_cast<const bf16*>(w.data) + at, w.k, width, depth);
+    else
+      pack_transposed<kColumns>(to, static_cast<const float*>(w.data) + at, w.k, width, depth);
+    return to;
+  }
   float runs[kColumns][kRun];
   for (int64_t j = width; j < kColumns; ++j)
     for (int64_t i = 0; i < kRun; ++i) runs[j][i] = 0;

@@ -17,9 +17,10 @@ struct Sizes {
   int64_t M, N, K;
 };
 
-// One, primes, one less and one more than our tiles (12 x 32, 6 x 16, 4 x 8), blocks of 256 and waves of 240 and 512.
+// One, primes, one less and one more than our tiles (12 x 32, 6 x 16, 4 x 8), blocks of 256, waves of 512 rows and
+// blocks of 960; depths of one and of three parts.
 const Sizes kSizes[] = {{1, 1, 1},     {5, 7, 13},    {12, 32, 256}, {11, 31, 255}, {13, 33, 257},
-                        {241, 17, 65}, {513, 40, 24}, {3, 8, 1536},  {2, 300, 8}};
+                        {241, 17, 65}, {967, 40, 24}, {3, 8, 1536},  {2, 300, 8},   {14, 35, 3100}};
 
 struct Types {
   DType in, out;
@@ -105,7 +106,7 @@ void check_products(Tensors& t) {
 // A product of depth R beside that of the weight, plain or quantized, in both directions; rows alone have the same
 // bits.
 void check_low_rank(Tensors& t) {
-  const Sizes sizes[] = {{1, 9, 11}, {13, 33, 257}, {241, 40, 65}, {30, 96, 320}};
+  const Sizes sizes[] = {{1, 9, 11}, {13, 33, 257}, {241, 40, 65}, {30, 96, 320}, {13, 35, 1600}};
   for (const auto& [M, N, K] : sizes)
     for (const Types& types : kTypes)
       for (const Quantization kind : {Quantization::None, Quantization::Int8, Quantization::Nf4}) {
@@ -147,7 +148,7 @@ void check_low_rank(Tensors& t) {
 
 // Each of `rows` rows of the products in a batch, against the row alone, in other batches and at other places.
 void check_rows(Tensors& t, Types types) {
-  const int64_t M = 61, N = 70, K = 300;
+  const int64_t M = 61, N = 70, K = 1700;
   const Tensor x = t.random(types.in, {M, K}), dout = t.random(types.in, {M, N});
   const Tensor w = t.random(types.in, {N, K}), bias = t.random(DType::F32, {N});
   const Weight weight(w);
