@@ -1,53 +1,28 @@
 /** Dual encoders: CLIP and SigLIP. Defaults are those of transformers' CLIPConfig and SiglipConfig. */
 import { Fields } from '../../json-fields.js'
 import type { ModelConfig, TextConfig } from '../config.js'
-import { readClipVision } from './clip-vision.js'
+import { readClipVision, type ClipDefaults } from './clip-vision.js'
 import { ACTIVATIONS, positive } from './qwen.js'
 
 export function readClip(root: Fields): ModelConfig {
-  const textFields = part(root, 'text_config')
-  const text = readText(textFields, {
-    vocabSize: 49408,
-    hiddenSize: 512,
-    intermediateSize: 2048,
-    heads: 8,
-    positions: 77,
+  const { text, vision, textFields } = readTowers(root, {
     activation: 'quick_gelu',
     normEps: 1e-5,
-    causal: true
+    text: { vocabSize: 49408, hiddenSize: 512, intermediateSize: 2048, heads: 8, positions: 77, causal: true },
+    vision: { patchSize: 32, classToken: true }
   })
-  const visionFields = part(root, 'vision_config')
-  const vision = readClipVision(visionFields, {
-    patchSize: 32,
-    activation: 'quick_gelu',
-    normEps: 1e-5,
-    classToken: true
-  })
-  const projection = positive(root, 'projection_dim', 512)
   return {
-    ...dualOf('clip', text, vision, projection),
+    ...dualOf('clip', text, vision, positive(root, 'projection_dim', 512)),
     dual: { pooling: 'eos', eosToken: textFields.integer('eos_token_id', { default: 49407, min: 0 }) }
   }
 }
 
 export function readSiglip(root: Fields): ModelConfig {
-  const textFields = part(root, 'text_config')
-  const text = readText(textFields, {
-    vocabSize: 32000,
-    hiddenSize: 768,
-    intermediateSize: 3072,
-    heads: 12,
-    positions: 64,
+  const { text, vision, textFields, visionFields } = readTowers(root, {
     activation: 'gelu_pytorch_tanh',
     normEps: 1e-6,
-    causal: false
-  })
-  const visionFields = part(root, 'vision_config')
-  const vision = readClipVision(visionFields, {
-    patchSize: 16,
-    activation: 'gelu_pytorch_tanh',
-    normEps: 1e-6,
-    classToken: false
+    text: { vocabSize: 32000, hiddenSize: 768, intermediateSize: 3072, heads: 12, positions: 64, causal: false },
+    vision: { patchSize: 16, classToken: false }
   })
   if (!visionFields.boolean('vision_use_head', true)) throw visionFields.error('vision_use_head', 'true')
   const projection = positive(textFields, 'projection_size', text.hiddenSize)
@@ -81,18 +56,36 @@ function part(root: Fields, key: 'text_config' | 'vision_config'): Fields {
   return root.nested(`${key}_dict`) ?? root.nested(key) ?? new Fields(root.file, {}, `${key}.`)
 }
 
-interface TowerDefaults {
+/** Where config.json is silent. */
+interface Defaults extends Shared {
+  text: TextDefaults
+  vision: Omit<ClipDefaults, keyof Shared>
+}
+
+/** Of both towers. */
+type Shared = Pick<ClipDefaults, 'activation' | 'normEps'>
+
+interface TextDefaults {
   vocabSize: number
   hiddenSize: number
   intermediateSize: number
   heads: number
   positions: number
-  activation: (typeof ACTIVATIONS)[number]
-  normEps: number
   causal: boolean
 }
 
-function readText(fields: Fields, defaults: TowerDefaults): TextConfig {
+function readTowers(root: Fields, { text, vision, ...shared }: Defaults) {
+  const textFields = part(root, 'text_config')
+  const visionFields = part(root, 'vision_config')
+  return {
+    textFields,
+    visionFields,
+    text: readText(textFields, { ...text, ...shared }),
+    vision: readClipVision(visionFields, { ...vision, ...shared })
+  }
+}
+
+function readText(fields: Fields, defaults: TextDefaults & Shared): TextConfig {
   const hiddenSize = positive(fields, 'hidden_size', defaults.hiddenSize)
   const heads = positive(fields, 'num_attention_heads', defaults.heads)
   if (hiddenSize % heads !== 0 || (hiddenSize / heads) % 2 !== 0)
