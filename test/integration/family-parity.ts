@@ -1,5 +1,5 @@
 /** What every family of models is tested with: recorded vectors, and six steps of training, of `test/golden/<family>`. */
-import { existsSync, mkdtempSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdtempSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
 import {
@@ -15,6 +15,7 @@ import {
   readJsonl,
   readTensors,
   temporaryFolder,
+  writeTensors,
   type StoredTensor
 } from './golden.js'
 
@@ -49,6 +50,13 @@ export class Family {
     return this.inputs.map((_, i) => floats(tensor).subarray(i * dimension, (i + 1) * dimension))
   }
 
+  private own?: Promise<Float32Array[]>
+
+  /** The vectors of its items in f32, all at once. */
+  vectors(): Promise<Float32Array[]> {
+    return (this.own ??= this.embed(this.path('model')))
+  }
+
   async embed(model: string, { dtype = 'f32', more = [] as string[] } = {}): Promise<Float32Array[]> {
     const options = ['--model', model, '--device', 'cpu', '--dtype', dtype, '--prompt', 'raw', ...more]
     return embedRows(this.folder, ...options, '--input', this.path('items.jsonl'), '--image-root', golden('pictures'))
@@ -67,9 +75,27 @@ export class Family {
   }
 
   /** Items whose vector is within the bound of what the reference gives with an error. */
-  passing(ours: readonly Float32Array[], error: string): string[] {
+  async passing(error: string): Promise<string[]> {
+    const ours = await this.vectors()
     const wrong = this.rows(error)
     return this.inputs.filter((_, i) => largestDifference(ours[i]!, wrong[i]!) <= this.bound).map(({ id }) => id)
+  }
+
+  /** A copy of its model, or of another directory, that `change` has been at. */
+  changed(change: (copy: string) => void, directory = this.path('model')): string {
+    const copy = mkdtempSync(join(this.folder, 'changed-'))
+    cpSync(directory, copy, { recursive: true })
+    change(copy)
+    return copy
+  }
+
+  /** A copy whose tensors have other names. */
+  renamed(rename: (name: string) => string, directory = this.path('model')): string {
+    const [file] = readdirSync(directory).filter((name) => name.endsWith('.safetensors'))
+    const tensors = [...readTensors(join(directory, file!))]
+    expect(tensors.some(([name]) => rename(name) !== name)).toBe(true)
+    const others = new Map(tensors.map(([name, tensor]) => [rename(name), tensor]))
+    return this.changed((copy) => writeTensors(join(copy, file!), others), directory)
   }
 
   async train(
@@ -105,6 +131,23 @@ const totalNorm = (tensors: Iterable<StoredTensor>): number =>
 const difference = (a: StoredTensor, b: StoredTensor): number => {
   const other = floats(b)
   return norm(Float32Array.from(floats(a), (each, i) => each - other[i]!))
+}
+
+/** The vector of each item, as it is alone too, and close to it in bf16. */
+export function describeVectors(family: Family): void {
+  describe(`vectors of ${family.name}`, () => {
+    it.each(family.inputs.map(({ id }, index) => ({ id, index })))(
+      'are those of the reference for "$id"',
+      async ({ index }) => family.expectRecorded((await family.vectors())[index]!, index)
+    )
+
+    it('are the same bits alone, and close to them in bf16', async () => {
+      const ours = await family.vectors()
+      expect(await family.embed(family.path('model'), { more: ['--batch-tokens', '1'] })).toEqual(ours)
+      const narrow = await family.embed(family.path('model'), { dtype: 'bf16' })
+      for (const [i, vector] of narrow.entries()) expect(cosineDistance(vector, ours[i]!)).toBeLessThanOrEqual(1e-2)
+    })
+  })
 }
 
 /** Losses, gradients by name, and independence of the chunk size, for the runs `lora`, `dora` and `full`. */

@@ -27,6 +27,11 @@ export function readJson<T>(path: string): T {
   return JSON.parse(readFileSync(path, 'utf8')) as T
 }
 
+/** Some keys of a JSON file by other values. */
+export function changeJson(path: string, changes: object): void {
+  writeFileSync(path, JSON.stringify({ ...readJson<object>(path), ...changes }))
+}
+
 export function readJsonl<T>(path: string): T[] {
   return readFileSync(path, 'utf8')
     .split('\n')

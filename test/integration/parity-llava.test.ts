@@ -1,31 +1,13 @@
 /** LLaVA-NeXT against transformers and peft (f32): ids, vectors, every naming, six steps of training. */
-import { cpSync, mkdtempSync } from 'node:fs'
 import { join } from 'node:path'
-import { beforeAll, describe, expect, it } from 'vitest'
-import { describeTraining, Family } from './family-parity.js'
-import { command, cosineDistance, readJson, readTensors, writeTensors } from './golden.js'
+import { describe, expect, it } from 'vitest'
+import { describeTraining, describeVectors, Family } from './family-parity.js'
+import { command, readJson } from './golden.js'
 
 const family = new Family('llava_next', 5e-5)
-let ours: Float32Array[]
-beforeAll(async () => {
-  ours = await family.embed(family.path('model'))
-})
-
-/** A copy of a directory whose tensors in `file` have other names. */
-function renamed(directory: string, file: string, rename: (name: string) => string): string {
-  const copy = mkdtempSync(join(family.folder, 'renamed-'))
-  cpSync(directory, copy, { recursive: true })
-  const tensors = [...readTensors(join(directory, file))]
-  expect(tensors.some(([name]) => rename(name) !== name)).toBe(true)
-  writeTensors(join(copy, file), new Map(tensors.map(([name, tensor]) => [rename(name), tensor])))
-  return copy
-}
 
 describe('LLaVA-NeXT', () => {
-  it.each(family.inputs.map(({ id }, index) => ({ id, index })))(
-    'has the vector of transformers for "$id"',
-    ({ index }) => family.expectRecorded(ours[index]!, index)
-  )
+  describeVectors(family)
 
   it('has the prompts and ids of its processor', async () => {
     const inspected = await family.inspect()
@@ -37,14 +19,8 @@ describe('LLaVA-NeXT', () => {
     { error: 'turned', spares: ['text', 'unicode', 'dot'] },
     { error: 'without_vision_layer', spares: ['text', 'unicode'] },
     { error: 'without_text_layer', spares: [] as string[] }
-  ])('is told from what transformers gives with the error "$error"', ({ error, spares }) => {
-    expect(family.passing(ours, error).filter((id) => !spares.includes(id))).toEqual([])
-  })
-
-  it('embeds to the same bits alone, and close to them in bf16', async () => {
-    expect(await family.embed(family.path('model'), { more: ['--batch-tokens', '1'] })).toEqual(ours)
-    const narrow = await family.embed(family.path('model'), { dtype: 'bf16' })
-    for (const [i, vector] of narrow.entries()) expect(cosineDistance(vector, ours[i]!)).toBeLessThanOrEqual(1e-2)
+  ])('is told from what transformers gives with the error "$error"', async ({ error, spares }) => {
+    expect((await family.passing(error)).filter((id) => !spares.includes(id))).toEqual([])
   })
 
   const memory = (name: string): string =>
@@ -58,19 +34,21 @@ describe('LLaVA-NeXT', () => {
     { naming: 'that transformers 5 saves', rename: saved },
     { naming: 'of transformers 5 in memory', rename: (name: string) => saved(memory(name)) }
   ])('embeds to the same bits with the names $naming', async ({ rename }) => {
-    expect(await family.embed(renamed(family.path('model'), 'model.safetensors', rename))).toEqual(ours)
+    expect(await family.embed(family.renamed(rename))).toEqual(await family.vectors())
   })
 
   it('embeds to the same bits with an adapter that has the module names of transformers 4', async () => {
     const adapter = family.path('training', 'dora', 'adapter')
-    const old = renamed(adapter, 'adapter_model.safetensors', (name) =>
-      name
-        .replace('model.model.language_model.', 'model.language_model.model.')
-        .replace('model.model.vision_tower.', 'model.vision_tower.vision_model.')
+    const old = family.renamed(
+      (name) =>
+        name
+          .replace('model.model.language_model.', 'model.language_model.model.')
+          .replace('model.model.vision_tower.', 'model.vision_tower.vision_model.'),
+      adapter
     )
     const adapted = await family.embed(family.path('model'), { more: ['--adapter', adapter] })
     expect(await family.embed(family.path('model'), { more: ['--adapter', old] })).toEqual(adapted)
-    expect(adapted).not.toEqual(ours)
+    expect(adapted).not.toEqual(await family.vectors())
   })
 })
 

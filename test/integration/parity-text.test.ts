@@ -1,9 +1,9 @@
 /** Text decoders by themselves against transformers and peft (f32): ids, vectors, namings, windows, six steps of training. */
-import { cpSync, mkdtempSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { beforeAll, describe, expect, it } from 'vitest'
-import { describeTraining, Family } from './family-parity.js'
-import { command, cosineDistance, largestDifference, readJson, readTensors, writeTensors } from './golden.js'
+import { describe, expect, it } from 'vitest'
+import { describeTraining, describeVectors, Family } from './family-parity.js'
+import { changeJson, command, largestDifference, readTensors } from './golden.js'
 import { runCli } from './run-cli.js'
 
 /** What each has that others have not: without it, these items alone would be as before. */
@@ -16,26 +16,10 @@ const OWN: Record<string, { error: string; spares: string[] }> = {
 
 describe.each(Object.keys(OWN))('%s', (name) => {
   const family = new Family(name, 5e-5)
-  let ours: Float32Array[]
-  beforeAll(async () => {
-    ours = await family.embed(family.path('model'))
-  })
+  /** A copy of the model with some keys of its config.json changed. */
+  const changed = (config: object): string => family.changed((copy) => changeJson(join(copy, 'config.json'), config))
 
-  /** A copy of the model with some keys of its config.json changed, or its tensors by other names. */
-  function changed(config: object, rename = (tensor: string): string => tensor): string {
-    const model = mkdtempSync(join(family.folder, 'changed-'))
-    cpSync(family.path('model'), model, { recursive: true })
-    const path = join(model, 'config.json')
-    writeFileSync(path, JSON.stringify({ ...readJson<object>(path), ...config }))
-    const tensors = [...readTensors(family.path('model', 'model.safetensors'))]
-    writeTensors(join(model, 'model.safetensors'), new Map(tensors.map(([key, tensor]) => [rename(key), tensor])))
-    return model
-  }
-
-  it.each(family.inputs.map(({ id }, index) => ({ id, index })))(
-    'has the vector of transformers for "$id"',
-    ({ index }) => family.expectRecorded(ours[index]!, index)
-  )
+  describeVectors(family)
 
   it('has the ids of its tokenizer, and one position a token', async () => {
     const inspected = await family.inspect()
@@ -45,8 +29,8 @@ describe.each(Object.keys(OWN))('%s', (name) => {
 
   it.each([OWN[name]!, { error: 'without_turning', spares: [] }, { error: 'without_text_layer', spares: [] }])(
     'is told from what transformers gives with the error "$error"',
-    ({ error, spares }) => {
-      expect(family.passing(ours, error)).toEqual(spares)
+    async ({ error, spares }) => {
+      expect(await family.passing(error)).toEqual(spares)
     }
   )
 
@@ -58,15 +42,9 @@ describe.each(Object.keys(OWN))('%s', (name) => {
     expect(JSON.stringify([settings, settings_from, Object.keys(shown)])).not.toMatch(/vision|image|pixel|positions/i)
   })
 
-  it('embeds to the same bits alone, and close to them in bf16', async () => {
-    expect(await family.embed(family.path('model'), { more: ['--batch-tokens', '1'] })).toEqual(ours)
-    const narrow = await family.embed(family.path('model'), { dtype: 'bf16' })
-    for (const [i, vector] of narrow.entries()) expect(cosineDistance(vector, ours[i]!)).toBeLessThanOrEqual(1e-2)
-  })
-
   it('embeds to the same bits with the names of the bare model, and what it trains has them', async () => {
-    const bare = changed({}, (tensor) => tensor.replace(/^model\./, ''))
-    expect(await family.embed(bare)).toEqual(ours)
+    const bare = family.renamed((tensor) => tensor.replace(/^model\./, ''))
+    expect(await family.embed(bare)).toEqual(await family.vectors())
     const output = join(family.folder, 'exported')
     await command('export', '--model', bare, '--output', output)
     expect([...readTensors(join(output, 'model.safetensors')).keys()].sort()).toEqual(
@@ -76,14 +54,10 @@ describe.each(Object.keys(OWN))('%s', (name) => {
 
   it('takes an adapter that was trained on the bare model', async () => {
     const adapter = family.path('training', 'dora', 'adapter')
-    const bare = mkdtempSync(join(family.folder, 'adapter-'))
-    cpSync(adapter, bare, { recursive: true })
-    const tensors = [...readTensors(join(adapter, 'adapter_model.safetensors'))]
-    const renamed = tensors.map(([key, tensor]) => [key.replace('model.model.model.', 'model.model.'), tensor] as const)
-    writeTensors(join(bare, 'adapter_model.safetensors'), new Map(renamed))
+    const bare = family.renamed((tensor) => tensor.replace('model.model.model.', 'model.model.'), adapter)
     const adapted = await family.embed(family.path('model'), { more: ['--adapter', adapter] })
     expect(await family.embed(family.path('model'), { more: ['--adapter', bare] })).toEqual(adapted)
-    expect(adapted).not.toEqual(ours)
+    expect(adapted).not.toEqual(await family.vectors())
   })
 
   it('refuses pictures and options for them, naming the architecture', async () => {
@@ -103,7 +77,7 @@ describe.each(Object.keys(OWN))('%s', (name) => {
   const longest = Math.max(...family.inputs.map(({ input_ids }) => input_ids.length))
   const window = { use_sliding_window: true, max_window_layers: 0, sliding_window: longest }
   it('embeds items that fit into a sliding window, and refuses longer ones, whatever --max-length says', async () => {
-    expect(await family.embed(changed(window))).toEqual(ours)
+    expect(await family.embed(changed(window))).toEqual(await family.vectors())
     const narrow = changed({ ...window, sliding_window: longest - 1 })
     const argv = ['embed', '--model', narrow, '--input', family.path('items.jsonl'), '--output', '-']
     expect(await runCli(argv)).toMatchObject({ code: 4, stderr: expect.stringContaining(`at most ${longest - 1}`) })
@@ -120,6 +94,6 @@ describe.each(Object.keys(OWN))('%s', (name) => {
       const both = await family.embed(changed({ is_causal: false }))
       for (const [i, theirs] of family.rows('bidirectional').entries())
         expect(largestDifference(both[i]!, theirs)).toBeLessThanOrEqual(family.bound)
-      expect(family.passing(ours, 'bidirectional')).toEqual([])
+      expect(await family.passing('bidirectional')).toEqual([])
     })
 })
