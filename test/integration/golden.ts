@@ -7,6 +7,27 @@ import { runCli } from './run-cli.js'
 
 export { temporaryFolder } from '../temporary-folder.js'
 
+/** What transformers 5.18 makes of an item of Qwen's families (test/golden/README.md). */
+export interface RecordedInput {
+  id: string
+  prompt: string
+  input_ids: number[]
+  mrope: number[][]
+  sequential: number[][]
+  grids: number[][]
+  resized_sha256: string
+  pixel_values: number[][]
+}
+
+/** What `inspect` says of one. */
+export interface Inspected {
+  id: string
+  prompt: string
+  input_ids: number[]
+  positions: number[][]
+  grids?: number[][]
+}
+
 export const golden = (...path: string[]): string => join(fileURLToPath(new URL('../golden', import.meta.url)), ...path)
 
 /** Runs a command as a user does; throws where it fails. Returns the lines of stdout. */
@@ -96,6 +117,14 @@ export function readTensors(path: string): Map<string, StoredTensor> {
       return [name, { dtype, shape, bytes }]
     })
   )
+}
+
+/** The tensor that `inspect --dump` gives a name, and of the further pictures of the item `name.1`, `name.2`, ... */
+export function partsOf(tensors: Map<string, StoredTensor>, name: string): StoredTensor[] {
+  const parts: StoredTensor[] = []
+  for (let part = tensors.get(name); part; part = tensors.get(`${name}.${parts.length}`)) parts.push(part)
+  if (parts.length === 0) throw new Error(`no tensor ${name} among ${[...tensors.keys()].join(', ')}`)
+  return parts
 }
 
 export function writeTensors(path: string, tensors: Map<string, StoredTensor>): void {

@@ -12,38 +12,21 @@ import {
   largestDifference,
   metricsOf,
   offGradients,
+  partsOf,
   readJson,
   readJsonl,
   readTensors,
   renamed,
   temporaryFolder,
-  type StoredTensor
+  type Inspected,
+  type RecordedInput
 } from './golden.js'
-
-interface Expected {
-  id: string
-  prompt: string
-  input_ids: number[]
-  mrope: number[][]
-  sequential: number[][]
-  grids: number[][]
-  resized_sha256: string
-  pixel_values: number[][]
-}
-
-interface Inspected {
-  id: string
-  prompt: string
-  input_ids: number[]
-  positions: number[][]
-  grids?: number[][]
-}
 
 const folder = temporaryFolder()
 
 // qwen3_vl_deep: more levels of DeepStack than text layers
 describe.each(['qwen2_5_vl', 'qwen3_vl', 'qwen3_vl_deep'])('%s', (family) => {
-  const expected = readJsonl<Expected>(golden(family, 'inputs.jsonl'))
+  const expected = readJsonl<RecordedInput>(golden(family, 'inputs.jsonl'))
   const model = ['--model', golden(family, 'model'), '--device', 'cpu', '--prompt', 'raw']
   const input = ['--input', golden(family, 'items.jsonl'), '--image-root', golden('pictures')]
   const inspect = async (rule: string, ...more: string[]): Promise<Inspected[]> => {
@@ -153,11 +136,3 @@ describe.each(['qwen2_5_vl', 'qwen3_vl', 'qwen3_vl_deep'])('%s', (family) => {
     })
   })
 })
-
-/** The tensor of a name, and of the further pictures of the item `name.1`, `name.2`, ... */
-function partsOf(tensors: Map<string, StoredTensor>, name: string): StoredTensor[] {
-  const parts: StoredTensor[] = []
-  for (let part = tensors.get(name); part; part = tensors.get(`${name}.${parts.length}`)) parts.push(part)
-  if (parts.length === 0) throw new Error(`no tensor ${name} among ${[...tensors.keys()].join(', ')}`)
-  return parts
-}

@@ -2,28 +2,20 @@
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { command, floats, golden, readJsonl, readTensors, temporaryFolder, type StoredTensor } from './golden.js'
+import {
+  command,
+  floats,
+  golden,
+  partsOf,
+  readJsonl,
+  readTensors,
+  temporaryFolder,
+  type Inspected,
+  type RecordedInput,
+  type StoredTensor
+} from './golden.js'
 
-interface Expected {
-  id: string
-  prompt: string
-  input_ids: number[]
-  mrope: number[][]
-  sequential: number[][]
-  grids: number[][]
-  resized_sha256: string
-  pixel_values: number[][]
-}
-
-interface Inspected {
-  id: string
-  prompt: string
-  input_ids: number[]
-  positions: number[][]
-  grids?: number[][]
-}
-
-const expected = readJsonl<Expected>(golden('inputs.jsonl'))
+const expected = readJsonl<RecordedInput>(golden('inputs.jsonl'))
 const folder = temporaryFolder()
 const inspect = async (rule: string, ...more: string[]): Promise<Inspected[]> => {
   const model = ['--model', golden('model'), '--device', 'cpu', '--prompt', 'raw', '--positions', rule]
@@ -96,11 +88,3 @@ describe('inspect --dump', () => {
     }
   )
 })
-
-/** The tensor of a name, and of the further pictures of the item `name.1`, `name.2`, ... */
-function partsOf(tensors: Map<string, StoredTensor>, name: string): StoredTensor[] {
-  const parts: StoredTensor[] = []
-  for (let part = tensors.get(name); part; part = tensors.get(`${name}.${parts.length}`)) parts.push(part)
-  if (parts.length === 0) throw new Error(`no tensor ${name} among ${[...tensors.keys()].join(', ')}`)
-  return parts
-}

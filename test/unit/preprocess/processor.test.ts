@@ -10,22 +10,12 @@ import { readJsonLines } from '../../../src/data/jsonl.js'
 import type { PreparedItem } from '../../../src/preprocess/prepared.js'
 import { Processor, type ItemPlace } from '../../../src/preprocess/processor.js'
 import type { ProcessorOptions } from '../../../src/preprocess/settings.js'
+import type { RecordedInput } from '../../integration/golden.js'
 
 const golden = fileURLToPath(new URL('../../golden/', import.meta.url))
 const model = join(golden, 'model')
 const pictures = join(golden, 'pictures')
 
-/** What transformers 5.18 makes of an item; see test/golden/README.md. */
-interface Expected {
-  id: string
-  prompt: string
-  input_ids: number[]
-  mrope: number[][]
-  sequential: number[][]
-  grids: number[][]
-  resized_sha256: string
-  pixel_values: number[][]
-}
 const records = async <T>(name: string): Promise<T[]> => {
   const values = []
   for await (const { value } of readJsonLines(join(golden, name))) values.push(value as T)
@@ -34,7 +24,7 @@ const records = async <T>(name: string): Promise<T[]> => {
 const items = (await records<unknown>('items.jsonl')).map((value, index) =>
   readItem(value, `items.jsonl: record ${index + 1}`)
 )
-const inputs = await records<Expected>('inputs.jsonl')
+const inputs = await records<RecordedInput>('inputs.jsonl')
 const place: ItemPlace = { imageRoot: pictures, label: 'items.jsonl: record 3' }
 
 const processors = new Map<string, Processor>()
