@@ -5,16 +5,18 @@ import { beforeAll, describe, expect, it } from 'vitest'
 import {
   command,
   cosineDistance,
+  deviation,
   embedRows,
   floats,
   golden,
   largestDifference,
   metricsOf,
-  norm,
+  offGradients,
   readJson,
   readJsonl,
   readTensors,
   temporaryFolder,
+  totalNorm,
   writeTensors,
   type StoredTensor
 } from './golden.js'
@@ -126,13 +128,6 @@ interface Expected {
   grad_norms: number[]
 }
 
-const totalNorm = (tensors: Iterable<StoredTensor>): number =>
-  norm(Array.from(tensors, (tensor) => norm(floats(tensor))))
-const difference = (a: StoredTensor, b: StoredTensor): number => {
-  const other = floats(b)
-  return norm(Float32Array.from(floats(a), (each, i) => each - other[i]!))
-}
-
 /** The vector of each item, as it is alone too, and close to it in bf16. */
 export function describeVectors(family: Family): void {
   describe(`vectors of ${family.name}`, () => {
@@ -176,14 +171,7 @@ export function describeTraining(family: Family): void {
     it('has every gradient of the first step, by name', () => {
       const ours = readTensors(join(run, 'gradients-1.safetensors'))
       expect([...ours.keys()].sort()).toEqual([...theirs.keys()].sort())
-      const all = totalNorm(theirs.values())
-      const off = [...theirs].flatMap(([tensor, value]) => {
-        const apart = difference(ours.get(tensor)!, value)
-        const size = norm(floats(value))
-        // the gradient of a key's bias is zero but for rounding
-        return apart <= 1e-4 * size || apart <= 1e-6 * all ? [] : [`${tensor}: ${apart / size}`]
-      })
-      expect(off).toEqual([])
+      expect(offGradients(ours, theirs)).toEqual([])
     })
 
     it('does not depend on the chunk size, with dropout neither', async () => {
@@ -192,9 +180,9 @@ export function describeTraining(family: Family): void {
         readTensors(join(await family.train(name, { chunk_size, max_steps: 1 }, tune), 'gradients-1.safetensors'))
       const whole = await gradients(100)
       const parts = await gradients(1)
-      const all = totalNorm(whole.values())
+      const all = totalNorm(whole)
       for (const [tensor, value] of whole)
-        expect(difference(value, parts.get(tensor)!) / all, tensor).toBeLessThanOrEqual(1e-6)
+        expect(deviation(floats(parts.get(tensor)!), floats(value), all).ofAll, tensor).toBeLessThanOrEqual(1e-6)
     })
   })
 }

@@ -179,7 +179,7 @@ const canonical = (name: string): string =>
 export const renamed = (tensors: Map<string, StoredTensor>): Map<string, StoredTensor> =>
   new Map([...tensors].map(([name, tensor]) => [canonical(name), tensor]))
 
-/** Names of the gradients that are off by more than the bound. */
+/** Names of the gradients that are off by more than the bound. That of a key's bias is zero but for rounding. */
 export function offGradients(ours: Map<string, StoredTensor>, theirs: Map<string, StoredTensor>): string[] {
   const all = totalNorm(theirs)
   return [...theirs].flatMap(([name, tensor]) => {
