@@ -1,27 +1,18 @@
 #include "ops/patchify.h"
 
-#include <cmath>
 #include <cstring>
 
 #include "harness.h"
 #include "ops/patchify_reference.h"
+#include "pictures.h"
 
 using namespace vlm2vec;
 using namespace vlm2vec::test;
 
 namespace {
 
-using Pixels = std::vector<uint8_t>;
-
 PatchLayout layout_of(int patch, int temporal, int merge) {
   return {patch, temporal, merge, {0.48145466f, 0.4578275f, 0.40821073f}, {0.26862954f, 0.26130258f, 0.27577711f}};
-}
-
-Pixels noise(int width, int height, uint64_t stream) {
-  Pixels pixels;
-  for (double x : random_numbers(int64_t(width) * height * 3, stream, 100))
-    pixels.push_back(uint8_t(int(std::fabs(x)) & 255));
-  return pixels;
 }
 
 void expect_order(const PatchLayout& layout, int width, int height, int frame_count) {

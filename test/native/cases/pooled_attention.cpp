@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "attention_tensors.h"
 #include "harness.h"
 #include "ops/attention_reference.h"
 
@@ -18,6 +19,7 @@ struct Layout {
   int64_t gap = 1;  // between rows
   int64_t B() const { return int64_t(starts.size()) - 1; }
   int64_t T() const { return starts.back(); }
+  int64_t Q() const { return B(); }
   float scale() const { return float(1 / std::sqrt(double(HS))); }
 };
 
@@ -27,25 +29,8 @@ std::vector<Layout> layouts() {
           {66, 1, 33, {0, 17, 30}},    {3, 3, 16, {0, 300, 317}}};
 }
 
-struct Inputs {
-  Tensor q, k, v, starts, dout;
-  Inputs(Tensors& t, const Layout& l, DType type)
-      : q(t.random(type, {l.B(), l.NH, l.HS}, 1.5, l.NH * l.HS + 7 * l.gap)),
-        k(t.random(type, {l.T(), l.NKV, l.HS}, 1.5, l.NKV * l.HS + 3 * l.gap)),
-        v(t.random(type, {l.T(), l.NKV, l.HS}, 1, l.NKV * l.HS + l.gap)),
-        starts(t.indices(l.starts)),
-        dout(t.random(type, {l.B(), l.NH, l.HS}, 1, l.NH * l.HS + 2 * l.gap)) {}
-};
-
-struct Outputs {
-  Tensor out, lse, dq, dk, dv;
-  Outputs(Tensors& t, const Layout& l, DType type)
-      : out(t.output(type, {l.B(), l.NH, l.HS}, l.NH * l.HS + 5 * l.gap)),
-        lse(t.output(DType::F32, {l.NH, l.B()})),
-        dq(t.output(type, {l.B(), l.NH, l.HS}, l.NH * l.HS + l.gap)),
-        dk(t.output(type, {l.T(), l.NKV, l.HS}, l.NKV * l.HS + 2 * l.gap)),
-        dv(t.output(type, {l.T(), l.NKV, l.HS}, l.NKV * l.HS + 4 * l.gap)) {}
-};
+using Inputs = AttentionInputs;
+using Outputs = AttentionOutputs;
 
 void run(const Outputs& o, const Inputs& in, const Layout& l) {
   pooled_attention_forward(o.out, o.lse, in.q, in.k, in.v, in.starts, l.scale());

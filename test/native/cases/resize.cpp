@@ -2,25 +2,14 @@
 
 #include "harness.h"
 #include "ops/resize_reference.h"
+#include "pictures.h"
 
 using namespace vlm2vec;
 using namespace vlm2vec::test;
 
 namespace {
 
-using Pixels = std::vector<uint8_t>;
 constexpr Filter kFilters[] = {Filter::Bilinear, Filter::Bicubic, Filter::Lanczos};
-
-// Slopes, and blocks of full contrast, at which Lanczos and bicubic weights overshoot.
-Pixels picture(int width, int height) {
-  Pixels pixels;
-  for (int y = 0; y < height; ++y)
-    for (int x = 0; x < width; ++x)
-      for (int c = 0; c < 3; ++c)
-        pixels.push_back((x / 3 + y / 2) % 2 ? uint8_t(c == 1 ? 255 : 0)
-                                             : uint8_t(x * 37 + y * 101 + c * 59 + x * y * 7));
-  return pixels;
-}
 
 // With bytes around the result that must not change.
 Pixels resized(const Pixels& from, int width, int height, int to_width, int to_height, Filter filter, Isa isa) {
@@ -30,13 +19,6 @@ Pixels resized(const Pixels& from, int width, int height, int to_width, int to_h
   for (size_t i = 0; i < guard; ++i)
     expect(to[i] == 0xa5 && to[size + guard + i] == 0xa5, "guard word touched, byte ", i);
   return Pixels(to.begin() + guard, to.end() - guard);
-}
-
-// FNV-1a
-uint64_t hash(const Pixels& pixels) {
-  uint64_t value = 0xcbf29ce484222325ull;
-  for (uint8_t pixel : pixels) value = (value ^ pixel) * 0x100000001b3ull;
-  return value;
 }
 
 struct Recorded {

@@ -4,23 +4,15 @@
 
 #include "harness.h"
 #include "ops/tiles_reference.h"
+#include "pictures.h"
 
 using namespace vlm2vec;
 using namespace vlm2vec::test;
 
 namespace {
 
-using Pixels = std::vector<uint8_t>;
-
 PatchLayout layout_of(int patch, int merge) {
   return {patch, 1, merge, {0.48145466f, 0.4578275f, 0.40821073f}, {0.26862954f, 0.26130258f, 0.27577711f}};
-}
-
-Pixels noise(int width, int height) {
-  Pixels pixels;
-  for (double x : random_numbers(int64_t(width) * height * 3, 5, 100))
-    pixels.push_back(uint8_t(int(std::fabs(x)) & 255));
-  return pixels;
 }
 
 // Calls f(value, c, y, x) for every value of one tile's patches.
@@ -37,30 +29,11 @@ void each_value(const float* patches, int tile, const PatchLayout& layout, const
         }
 }
 
-// FNV-1a over the bits
-uint64_t hash(const std::vector<float>& values) {
-  uint64_t value = 0xcbf29ce484222325ull;
-  const auto* bytes = reinterpret_cast<const uint8_t*>(values.data());
-  for (size_t i = 0; i < values.size() * sizeof(float); ++i) value = (value ^ bytes[i]) * 0x100000001b3ull;
-  return value;
-}
-
-// Slopes and blocks of full contrast, as a recording script can make them too.
-Pixels picture(int width, int height) {
-  Pixels pixels;
-  for (int y = 0; y < height; ++y)
-    for (int x = 0; x < width; ++x)
-      for (int c = 0; c < 3; ++c)
-        pixels.push_back((x / 3 + y / 2) % 2 ? uint8_t(c == 1 ? 255 : 0)
-                                             : uint8_t(x * 37 + y * 101 + c * 59 + x * y * 7));
-  return pixels;
-}
-
 const Cases cases("tiles",
                   {
                       {"transposing twice gives the picture back",
                        [] {
-                         const Pixels pixels = noise(5, 3);
+                         const Pixels pixels = noise(5, 3, 5);
                          Pixels turned(pixels.size()), back(pixels.size());
                          transpose_pixels(turned.data(), pixels.data(), 5, 3);
                          expect(turned[3] == pixels[15], "row 1, column 0 goes to row 0, column 1");
@@ -69,7 +42,7 @@ const Cases cases("tiles",
                        }},
                       {"a picture stands on its canvas, the rest is filled",
                        [] {
-                         const Pixels pixels = noise(2, 3);
+                         const Pixels pixels = noise(2, 3, 5);
                          Pixels canvas(7 * 5 * 3);
                          paste(canvas.data(), {7, 5, 4, 1, 200}, pixels.data(), 2, 3);
                          for (int y = 0; y < 5; ++y)
@@ -88,7 +61,7 @@ const Cases cases("tiles",
                          for (int merge : {1, 2}) {
                            const PatchLayout layout = layout_of(2, merge);
                            const int tile = 8, width = 24, height = 16;
-                           const Pixels pixels = noise(width, height);
+                           const Pixels pixels = noise(width, height, 5);
                            std::vector<float> patches(size_t(width * height * 3) + 1, -7);
                            tile_patches(patches.data(), pixels.data(), width, height, tile, layout);
                            expect(patches.back() == -7, "written beyond the last patch");
@@ -111,7 +84,7 @@ const Cases cases("tiles",
                            for (int down : {1, 2, 5}) {
                              const PatchLayout layout = layout_of(2, 2);
                              const int tile = 8, width = across * tile, height = down * tile;
-                             const Pixels pixels = noise(width, height);
+                             const Pixels pixels = noise(width, height, 5);
                              std::vector<float> patches(size_t(tile * tile * 3) + 1, -7);
                              overview_patches(patches.data(), pixels.data(), width, height, tile, layout);
                              expect(patches.back() == -7, "written beyond the last patch");
