@@ -2,7 +2,7 @@
  * A byte-level BPE tokenizer (Sennrich et al. 2016), trained on the texts of the data set and written as tokenizer.json in
  * the form of Qwen2's, so that transformers and this package read it alike.
  */
-const SPECIAL = [
+export const SPECIAL = [
   '<|endoftext|>',
   '<|im_start|>',
   '<|im_end|>',
@@ -21,21 +21,19 @@ export function trainTokenizer(texts) {
   const vocabulary = new Map(byteCharacters().map((character, id) => [character, id]))
   const merges = learnMerges(piecesOf(texts))
   for (const [left, right] of merges) vocabulary.set(left + right, vocabulary.size)
+  return tokenizerOf(vocabulary, merges)
+}
+
+/** `vocabulary`: ids by token, the bytes first and then the merges in order; the special tokens come behind them. */
+export function tokenizerOf(vocabulary, merges) {
   const ids = Object.fromEntries(SPECIAL.map((content, i) => [content, vocabulary.size + i]))
   const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: false, use_regex: false }
+  const plain = { single_word: false, lstrip: false, rstrip: false, normalized: false, special: true }
   const json = {
     version: '1.0',
     truncation: null,
     padding: null,
-    added_tokens: SPECIAL.map((content) => ({
-      id: ids[content],
-      content,
-      single_word: false,
-      lstrip: false,
-      rstrip: false,
-      normalized: false,
-      special: true
-    })),
+    added_tokens: Object.entries(ids).map(([content, id]) => ({ id, content, ...plain })),
     normalizer: { type: 'NFC' },
     pre_tokenizer: {
       type: 'Sequence',
@@ -59,7 +57,7 @@ export function trainTokenizer(texts) {
 }
 
 /** GPT-2's characters for bytes: printable ones stand for themselves, the others are moved above 255. */
-function byteCharacters() {
+export function byteCharacters() {
   const printable = (byte) => (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174
   let moved = 256
   return Array.from({ length: 256 }, (_, byte) => String.fromCodePoint(printable(byte) ? byte : moved++))
