@@ -1,5 +1,5 @@
 /** What every family of models is tested with: recorded vectors, and six steps of training, of `test/golden/<family>`. */
-import { cpSync, existsSync, mkdtempSync, readdirSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdtempSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
 import {
@@ -10,9 +10,7 @@ import {
   floats,
   golden,
   largestDifference,
-  metricsOf,
   offGradients,
-  readJson,
   readJsonl,
   readTensors,
   temporaryFolder,
@@ -20,6 +18,7 @@ import {
   writeTensors,
   type StoredTensor
 } from './golden.js'
+import { RecordedTraining } from './recorded-training.js'
 
 export interface RecordedItem {
   id: string
@@ -99,33 +98,6 @@ export class Family {
     const others = new Map(tensors.map(([name, tensor]) => [rename(name), tensor]))
     return this.changed((copy) => writeTensors(join(copy, file!), others), directory)
   }
-
-  async train(
-    name: string,
-    changes: Record<string, unknown> = {},
-    tune: Record<string, unknown> = {}
-  ): Promise<string> {
-    const { options } = readJson<Expected>(this.path('training', name, 'expected.json'))
-    const adapter = this.path('training', name, 'adapter')
-    const run = mkdtempSync(join(this.folder, `${name}-`))
-    const config = {
-      model: { path: this.path('model'), adapter: existsSync(adapter) ? adapter : null, dtype: 'f32', device: 'cpu' },
-      tune: { mode: existsSync(adapter) ? 'lora' : 'full', ...tune },
-      data: [{ name: 'rows', path: this.path('training', name, 'rows.jsonl'), image_root: golden('pictures') }],
-      train: { chunk_size: 3, shuffle: false, ...options, ...changes },
-      prompt: { style: 'raw' },
-      output: { dir: join(run, 'run'), dump_gradients: [1] }
-    }
-    writeFileSync(join(run, 'config.yaml'), JSON.stringify(config)) // JSON is YAML
-    await command('train', '--config', join(run, 'config.yaml'), '--quiet')
-    return config.output.dir
-  }
-}
-
-interface Expected {
-  options: Record<string, unknown>
-  losses: number[]
-  grad_norms: number[]
 }
 
 /** The vector of each item, as it is alone too, and close to it in bf16. */
@@ -152,23 +124,19 @@ export function describeTraining(family: Family): void {
     { name: 'dora', bound: 2e-4 },
     { name: 'full', bound: 1e-3 }
   ])(`training "$name" of ${family.name}`, ({ name, bound }) => {
-    const want = readJson<Expected>(family.path('training', name, 'expected.json'))
-    const theirs = readTensors(family.path('training', name, 'gradients.safetensors'))
+    const recorded = new RecordedTraining(family.name, name, family.folder)
     let run: string
     beforeAll(async () => {
-      run = await family.train(name)
+      run = await recorded.run()
     })
 
-    it('has the losses of the reference at each of six steps', () => {
-      const metrics = metricsOf(run)
-      expect(metrics).toHaveLength(6)
-      for (const [i, { loss, grad_norm }] of metrics.entries()) {
-        expect(Math.abs(loss / want.losses[i]! - 1), `step ${i + 1}`).toBeLessThanOrEqual(bound)
-        expect(Math.abs(grad_norm / want.grad_norms[i]! - 1), `step ${i + 1}`).toBeLessThanOrEqual(1e-2)
-      }
+    it('has the losses and gradient norms of the reference at each of six steps', () => {
+      expect(recorded.want.losses).toHaveLength(6)
+      recorded.expectSteps(run, bound)
     })
 
     it('has every gradient of the first step, by name', () => {
+      const theirs = recorded.gradients()
       const ours = readTensors(join(run, 'gradients-1.safetensors'))
       expect([...ours.keys()].sort()).toEqual([...theirs.keys()].sort())
       expect(offGradients(ours, theirs)).toEqual([])
@@ -177,7 +145,7 @@ export function describeTraining(family: Family): void {
     it('does not depend on the chunk size, with dropout neither', async () => {
       const tune = name === 'full' ? {} : { dropout: 0.2 }
       const gradients = async (chunk_size: number): Promise<Map<string, StoredTensor>> =>
-        readTensors(join(await family.train(name, { chunk_size, max_steps: 1 }, tune), 'gradients-1.safetensors'))
+        readTensors(join(await recorded.run({ chunk_size, max_steps: 1 }, tune), 'gradients-1.safetensors'))
       const whole = await gradients(100)
       const parts = await gradients(1)
       const all = totalNorm(whole)

@@ -1,6 +1,6 @@
 /** The families beside Qwen2-VL against transformers and peft (f32): inputs, embeddings, six steps of LoRA and full training. */
 import { createHash } from 'node:crypto'
-import { existsSync, writeFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
 import {
@@ -10,7 +10,6 @@ import {
   floats,
   golden,
   largestDifference,
-  metricsOf,
   offGradients,
   partsOf,
   readJson,
@@ -21,6 +20,7 @@ import {
   type Inspected,
   type RecordedInput
 } from './golden.js'
+import { RecordedTraining } from './recorded-training.js'
 
 const folder = temporaryFolder()
 
@@ -102,34 +102,16 @@ describe.each(['qwen2_5_vl', 'qwen3_vl', 'qwen3_vl_deep'])('%s', (family) => {
     { name: 'full', lossBound: 1e-3 }
   ].filter(({ name }) => existsSync(golden(family, 'training', name)))
   describe.each(runs)('training "$name"', ({ name, lossBound }) => {
-    const part = (...path: string[]): string => golden(family, 'training', name, ...path)
-    const want = readJson<{ options: object; losses: number[]; grad_norms: number[] }>(part('expected.json'))
-    const run = join(folder, `${family}-${name}`)
+    const recorded = new RecordedTraining(family, name, folder)
+    let run: string
     beforeAll(async () => {
-      const adapter = existsSync(part('adapter')) ? part('adapter') : null
-      const config = {
-        model: { path: golden(family, 'model'), adapter, dtype: 'f32', device: 'cpu' },
-        tune: { mode: name },
-        data: [{ name: 'rows', path: part('rows.jsonl'), image_root: golden('pictures') }],
-        train: { chunk_size: 3, shuffle: false, ...want.options },
-        prompt: { style: 'raw', positions: 'mrope' },
-        output: { dir: run, dump_gradients: [1] }
-      }
-      writeFileSync(`${run}.yaml`, JSON.stringify(config)) // JSON is YAML
-      await command('train', '--config', `${run}.yaml`, '--quiet')
+      run = await recorded.run()
     })
 
-    it('has the losses and gradient norms of the reference', () => {
-      const metrics = metricsOf(run)
-      expect(metrics).toHaveLength(want.losses.length)
-      for (const [i, { loss, grad_norm }] of metrics.entries()) {
-        expect(Math.abs(loss / want.losses[i]! - 1), `step ${i + 1}`).toBeLessThanOrEqual(lossBound)
-        expect(Math.abs(grad_norm / want.grad_norms[i]! - 1), `step ${i + 1}`).toBeLessThanOrEqual(1e-2)
-      }
-    })
+    it('has the losses and gradient norms of the reference', () => recorded.expectSteps(run, lossBound))
 
     it('has every gradient of the first step, by name', () => {
-      const theirs = readTensors(part('gradients.safetensors'))
+      const theirs = recorded.gradients()
       const ours = renamed(readTensors(join(run, 'gradients-1.safetensors')))
       expect([...ours.keys()].sort()).toEqual([...theirs.keys()].sort())
       expect(offGradients(ours, theirs)).toEqual([])
