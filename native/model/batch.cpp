@@ -14,6 +14,8 @@ void Batch::check(const ModelConfig& config) const {
   require(config.takes_pictures() || image_count + patch_count == 0, code, "a ", config.family,
           " model takes text only, the batch has ", image_count, " pictures");
   const int64_t merge = config.vision.merge_size;
+  require(int64_t(patches.size()) == image_count, code, "the batch has patches of ", patches.size(), " pictures, of ",
+          image_count);
   int64_t patches_expected = 0;
   for (int64_t i = 0; i < image_count; ++i) {
     const int64_t t = grids[3 * i], h = grids[3 * i + 1], w = grids[3 * i + 2];
@@ -21,7 +23,7 @@ void Batch::check(const ModelConfig& config) const {
             "picture ", i, " of the batch has a grid of ", t, " x ", h, " x ", w,
             " patches; height and width must be multiples of ", merge);
     require(t == 1 || !config.dual(), code, "picture ", i, " of the batch has ", t, " frames; this model takes one");
-    patches_expected += t * h * w;
+    patches_expected += patches_of(i);
   }
   require(patches_expected == patch_count, code, "the grids name ", patches_expected, " patches, the batch holds ",
           patch_count);

@@ -2,6 +2,7 @@
 // place.
 #pragma once
 #include <cstdint>
+#include <vector>
 
 #include "model/config.h"
 
@@ -11,8 +12,8 @@ struct Batch {
   const int32_t* tokens = nullptr;      // (T)
   const int32_t* seq_starts = nullptr;  // (B + 1)
   const int32_t* positions = nullptr;   // (3, T)
-  const float* patches = nullptr;       // (P, PD)
   const int32_t* grids = nullptr;       // (I, 3)
+  std::vector<const float*> patches;    // (I), each (patches of a picture, PD)
   // (N) or null: what stands at each placeholder, where features and placeholders do not simply follow each other:
   // >= 0 a feature of the batch's pictures, then of known ones, -1, -2, ... a learned vector of the model
   // (ops/gather.h)
@@ -20,7 +21,12 @@ struct Batch {
   int64_t token_count = 0, sequence_count = 0, patch_count = 0, image_count = 0;
   int64_t feature_row_count = 0;
   int64_t known_features = 0;  // of pictures that another batch of the step has brought (train/trainer.h)
-  int64_t patch_values = 0;    // PD, as the array has it
+  int64_t patch_values = 0;    // PD, as the arrays have it
+
+  int64_t patches_of(int64_t picture) const {
+    const int32_t* grid = grids + 3 * picture;
+    return int64_t(grid[0]) * grid[1] * grid[2];
+  }
 
   // What the tower makes of the patches: merged ones, or one a picture.
   int64_t own_features(const VisionConfig& config) const {

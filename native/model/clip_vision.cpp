@@ -119,8 +119,10 @@ Tensor ClipVision::forward(const Context& context, const Batch& batch, Saved& s,
   arrange(context, batch, s);
   Tensor embedded = config_.class_token ? arena.allocate(DType::F32, {m, e}) : h;
   Tensor patches = arena.allocate(DType::F32, {p, e});
-  Tensor pixels = view(context.device, batch.patches, DType::F32, {p, config_.patch_values()});
-  patch_embed_.forward(context, patches, narrowed(context, pixels), false, keep ? &s.patch_embed : nullptr);
+  const Arena::Mark mark = arena.mark();
+  const Tensor pixels = joined_patches(context, batch, context.compute);
+  patch_embed_.forward(context, patches, pixels, false, keep ? &s.patch_embed : nullptr);
+  if (!keep) arena.rewind(mark);
   gather_rows_forward(embedded, patches, class_ ? class_->value.reshape({1, e}) : Tensor(), s.rows);
   {
     ArenaScope scope(arena);

@@ -97,13 +97,11 @@ void QwenTower::arrange(const Context& context, const Arrangement& arrangement, 
 // (P, PD) of the compute type, in the order of the blocks.
 Tensor QwenTower::arranged_patches(const Context& context, const Batch& batch, Tensor order) const {
   const int64_t p = batch.patch_count, merged = config_.merged(), values = config_.patch_values();
-  Tensor patches = view(context.device, batch.patches, DType::F32, {p, values});
-  if (order) {
-    Tensor moved = context.scratch.allocate(DType::F32, {p / merged, merged * values});
-    gather_rows_forward(moved, patches.reshape({p / merged, merged * values}), {}, order);
-    patches = moved.reshape({p, values});
-  }
-  return narrowed(context, patches);
+  if (!order) return joined_patches(context, batch, context.compute);
+  const Tensor patches = joined_patches(context, batch, DType::F32);
+  Tensor moved = context.scratch.allocate(DType::F32, {p / merged, merged * values});
+  gather_rows_forward(moved, patches.reshape({p / merged, merged * values}), {}, order);
+  return narrowed(context, moved.reshape({p, values}));
 }
 
 std::unique_ptr<VisionTower::Saved> QwenTower::forward(const Context& context, Tensor features, const Batch& batch,
@@ -114,7 +112,9 @@ std::unique_ptr<VisionTower::Saved> QwenTower::forward(const Context& context, T
   const Arrangement arrangement = spec_.arrange(config_, batch);
   arrange(context, arrangement, s);
   Tensor h = arena.allocate(DType::F32, {batch.patch_count, config_.embed_dim});
+  const Arena::Mark mark = arena.mark();
   patch_embed_.forward(context, h, arranged_patches(context, batch, s.order), false, keep ? &s.patch_embed : nullptr);
+  if (!keep) arena.rewind(mark);
   if (positions_) positions_.forward(context, h, arrangement.positions, batch, s.positions);
   const int64_t n = batch.patch_count / config_.merged();
   const auto merge_level = [&](size_t block, Tensor out) {

@@ -2,6 +2,7 @@
 
 #include "model/projector_tower.h"
 #include "model/qwen_tower.h"
+#include "ops/cast.h"
 
 namespace vlm2vec {
 
@@ -52,6 +53,18 @@ const Kind& find_kind(VisionKind kind) {
 }
 
 }  // namespace
+
+Tensor joined_patches(const Context& context, const Batch& batch, DType type) {
+  const int64_t values = batch.patch_values;
+  Tensor all = context.scratch.allocate(type, {batch.patch_count, values});
+  int64_t first = 0;
+  for (int64_t i = 0; i < batch.image_count; ++i) {
+    const int64_t count = batch.patches_of(i);
+    cast(all.slice(first, count), view(context.device, batch.patches[size_t(i)], DType::F32, {count, values}));
+    first += count;
+  }
+  return all;
+}
 
 std::unique_ptr<VisionTower> make_vision_tower(Weights& weights) {
   return find_kind(weights.config().vision.kind).make(weights);

@@ -38,12 +38,35 @@ std::optional<IntArray> optional_int_array(Napi::Object object, const char* name
   return int_array(object, name);
 }
 
+namespace {
+
+// The length of a row of patches is the model's to check, but for being the same in all.
+void add_patches(Batch& batch, Napi::Value value) {
+  require(value.IsArray(), "E_SHAPE", "\"patches\" is no array");
+  const Napi::Array arrays = value.As<Napi::Array>();
+  require(int64_t(arrays.Length()) == batch.image_count, "E_BATCH", "patches holds ", arrays.Length(), " arrays for ",
+          batch.image_count, " pictures");
+  for (int64_t i = 0; i < batch.image_count; ++i) {
+    const Napi::Value each = arrays.Get(uint32_t(i));
+    require(each.IsTypedArray() && each.As<Napi::TypedArray>().TypedArrayType() == napi_float32_array, "E_SHAPE",
+            "the patches of picture ", i, " are no Float32Array");
+    const auto numbers = each.As<Napi::Float32Array>();
+    const int64_t size = int64_t(numbers.ElementLength()), count = batch.patches_of(i);
+    require(count > 0 && size % count == 0 && (i == 0 || size / count == batch.patch_values), "E_BATCH", "picture ", i,
+            " has ", size, " numbers for ", count, " patches", i == 0 ? "" : ", unlike the first one");
+    batch.patch_values = size / count;
+    batch.patch_count += count;
+    batch.patches.push_back(numbers.Data());
+  }
+}
+
+}  // namespace
+
 Batch batch_argument(Napi::Value value) {
   require(value.IsObject(), "E_BATCH", "expected a batch");
   Napi::Object object = value.As<Napi::Object>();
   const IntArray tokens = int_array(object, "tokens"), starts = int_array(object, "seqStarts"),
                  positions = int_array(object, "positions"), grids = int_array(object, "grids");
-  const FloatArray patches = float_array(object, "patches");
   require(starts.size >= 1, "E_BATCH", "seqStarts is empty");
   require(positions.size == 3 * tokens.size, "E_BATCH", "positions holds ", positions.size, " numbers, expected 3 x ",
           tokens.size);
@@ -52,7 +75,6 @@ Batch batch_argument(Napi::Value value) {
   batch.tokens = tokens.data;
   batch.seq_starts = starts.data;
   batch.positions = positions.data;
-  batch.patches = patches.data;
   batch.grids = grids.data;
   batch.token_count = tokens.size;
   if (const auto rows = optional_int_array(object, "featureRows")) {
@@ -62,13 +84,7 @@ Batch batch_argument(Napi::Value value) {
   }
   batch.sequence_count = starts.size - 1;
   batch.image_count = grids.size / 3;
-  // the length of a row of patches is the model's to check: patch_count is what the grids say
-  batch.patch_count = 0;
-  for (int64_t i = 0; i < batch.image_count; ++i)
-    batch.patch_count += int64_t(grids.data[3 * i]) * grids.data[3 * i + 1] * grids.data[3 * i + 2];
-  require(batch.patch_count == 0 ? patches.size == 0 : batch.patch_count > 0 && patches.size % batch.patch_count == 0,
-          "E_BATCH", "patches holds ", patches.size, " numbers for ", batch.patch_count, " patches");
-  batch.patch_values = batch.patch_count == 0 ? 0 : patches.size / batch.patch_count;
+  add_patches(batch, object.Get("patches"));
   return batch;
 }
 

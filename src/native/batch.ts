@@ -8,8 +8,8 @@ export interface Batch {
   seqStarts: Int32Array
   /** (3, T) rotary positions: time, height, width */
   positions: Int32Array
-  /** (P, PD) normalised patches of all pictures, in order of their placeholders in `tokens` */
-  patches: Float32Array
+  /** (I) normalised patches of each picture or video, (its patches, PD), in order of their placeholders in `tokens` */
+  patches: Float32Array[]
   /** (I, 3) patches in time, height and width of each picture or video */
   grids: Int32Array
   /**

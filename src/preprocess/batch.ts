@@ -3,23 +3,8 @@ import type { Batch } from '../native.js'
 import { picturesOf, VisualNumbers, type BatchPictures } from './pictures.js'
 import type { PreparedItem } from './prepared.js'
 
-/** Memory for patches that is used again and again. */
-export class PatchBuffer {
-  #memory = new Float32Array(0)
-
-  /** Undefined contents; what was taken before is overwritten. */
-  take(length: number): Float32Array {
-    if (this.#memory.length < length) this.#memory = new Float32Array(length)
-    return this.#memory.subarray(0, length)
-  }
-}
-
 /** B items to T tokens, P patches and I pictures or videos, in the order given; equal pictures once. */
-export function packBatch(
-  items: readonly PreparedItem[],
-  pictures: BatchPictures = equalOnce(items),
-  buffer = new PatchBuffer()
-): Batch {
+export function packBatch(items: readonly PreparedItem[], pictures: BatchPictures = equalOnce(items)): Batch {
   const visuals = [...pictures.own.values()]
   const tokenCount = items.reduce((sum, item) => sum + item.tokens.length, 0)
   const tokens = new Int32Array(tokenCount)
@@ -34,14 +19,8 @@ export function packBatch(
     start += length
     seqStarts[index + 1] = start
   }
-  const patches = buffer.take(visuals.reduce((sum, visual) => sum + visual.patches.length, 0))
-  const grids = new Int32Array(3 * visuals.length)
-  let offset = 0
-  for (const [index, visual] of visuals.entries()) {
-    patches.set(visual.patches, offset)
-    offset += visual.patches.length
-    grids.set(visual.grid, 3 * index)
-  }
+  const patches = visuals.map((visual) => visual.patches)
+  const grids = Int32Array.from(visuals.flatMap(({ grid }) => grid))
   const featureRows = joinedRows(pictures)
   return { tokens, seqStarts, positions, patches, grids, ...(featureRows && { featureRows }) }
 }

@@ -4,7 +4,7 @@
  */
 import { Vlm2VecError } from '../errors.js'
 import { native, type Batch, type ChunkPlace, type DeviceOptions, type DType, type NativeTrainer } from '../native.js'
-import { packBatch, PatchBuffer } from '../preprocess/batch.js'
+import { packBatch } from '../preprocess/batch.js'
 import { distinctItems, spreadRows, sumRows } from '../preprocess/distinct.js'
 import { patchCount, picturesOf, VisualNumbers, type BatchPictures } from '../preprocess/pictures.js'
 import type { PreparedItem } from '../preprocess/prepared.js'
@@ -32,8 +32,7 @@ export async function accumulateGradients(
   const chunks = chunksOf(distinct.items, { size: chunkSize, step, sharePictures: shareEqual !== 'none' })
 
   // 1. embed every chunk, and keep nothing but the embeddings
-  const buffers = buffersOf(trainer)
-  const rows = joined(await inOrder(chunks, ({ batch, place }, turn) => trainer.embed(batch(buffers[turn]), place)))
+  const rows = joined(await inOrder(chunks, ({ batch, place }) => trainer.embed(batch(), place)))
   const embeddings = spreadRows(rows, distinct)
   const dimension = embeddings.length / items.length
   const queryEnd = contrast.queries.length * dimension
@@ -59,8 +58,8 @@ export async function accumulateGradients(
 
   // 3. embed every chunk again, and push its part of the gradient back: in the other order, so that a picture that several
   // chunks show gets all their gradients before the chunk that brought it takes them into the vision tower
-  await inOrder(chunks.toReversed(), ({ batch, place, first, count }, turn) =>
-    trainer.backward(batch(buffers[turn]), dEmbeddings.subarray(first * dimension, (first + count) * dimension), place)
+  await inOrder(chunks.toReversed(), ({ batch, place, first, count }) =>
+    trainer.backward(batch(), dEmbeddings.subarray(first * dimension, (first + count) * dimension), place)
   )
   return { loss, tokens: sumOf(items, ({ tokens }) => tokens.length) }
 }
@@ -70,18 +69,8 @@ interface Chunk {
   first: number
   count: number
   place: ChunkPlace
-  /** packed when it is needed, its patches into the buffer */
-  batch: (buffer: PatchBuffer) => Batch
-}
-
-/** No more than two packed chunks are alive: one that is computed with, and the next one. */
-type Turn = 0 | 1
-const patchBuffers = new WeakMap<NativeTrainer, [PatchBuffer, PatchBuffer]>()
-
-function buffersOf(trainer: NativeTrainer): [PatchBuffer, PatchBuffer] {
-  const buffers = patchBuffers.get(trainer) ?? [new PatchBuffer(), new PatchBuffer()]
-  patchBuffers.set(trainer, buffers)
-  return buffers
+  /** packed when it is needed */
+  batch: () => Batch
 }
 
 function chunksOf(
@@ -105,7 +94,7 @@ function chunksOf(
       ...(known.size > 0 && { known: [...known.keys()] })
     }
     const place = { step, chunk, firstToken, firstPatch, stepTokens, ...shared }
-    const batch = (buffer: PatchBuffer) => packBatch(inside, { own, known, ...rest }, buffer)
+    const batch = () => packBatch(inside, { own, known, ...rest })
     chunks.push({ first, count: inside.length, place, batch })
     firstToken += sumOf(inside, ({ tokens }) => tokens.length)
     firstPatch += sumOf([...own.values()], ({ grid }) => patchCount(grid))
@@ -129,10 +118,10 @@ function picturesByChunk(items: PreparedItem[], size: number, shareEqual: boolea
 }
 
 /** Runs chunk after chunk; the next one is packed while the trainer works. */
-async function inOrder<T>(chunks: Chunk[], run: (chunk: Chunk, turn: Turn) => Promise<T>): Promise<T[]> {
+async function inOrder<T>(chunks: Chunk[], run: (chunk: Chunk) => Promise<T>): Promise<T[]> {
   const results: Promise<T>[] = []
-  for (const [i, chunk] of chunks.entries()) {
-    const result = run(chunk, i % 2 === 0 ? 0 : 1)
+  for (const chunk of chunks) {
+    const result = run(chunk)
     result.catch(() => {}) // reported below, where it is awaited
     await results.at(-1)
     results.push(result)

@@ -50,7 +50,7 @@ function batch(change: Partial<Record<keyof Batch, unknown>> = {}): Batch {
     tokens: new Int32Array([1, 2, 3, config.tokens.image]),
     seqStarts: new Int32Array([0, 3, 4]),
     positions: new Int32Array([0, 1, 2, 0, 0, 1, 2, 0, 0, 1, 2, 0]),
-    patches: new Float32Array(4 * 1176).fill(0.5),
+    patches: [new Float32Array(4 * 1176).fill(0.5)],
     grids: new Int32Array([1, 2, 2]),
     ...change
   } as Batch
@@ -74,15 +74,19 @@ const BROKEN_BATCHES: [string, () => unknown][] = [
   ['starts beyond the tokens', () => batch({ seqStarts: new Int32Array([0, 3, 1000000]) })],
   ['an empty sequence', () => batch({ seqStarts: new Int32Array([0, 0, 4]) })],
   ['too few positions', () => batch({ positions: new Int32Array(11) })],
-  ['too few patches', () => batch({ patches: new Float32Array(3 * 1176) })],
-  ['patches of another width', () => batch({ patches: new Float32Array(4 * 1175) })],
-  ['no patches', () => batch({ patches: new Float32Array(0) })],
+  ['too few patches', () => batch({ patches: [new Float32Array(3 * 1176)] })],
+  ['patches of another width', () => batch({ patches: [new Float32Array(4 * 1175)] })],
+  ['no patches', () => batch({ patches: [new Float32Array(0)] })],
+  ['patches as one array', () => batch({ patches: new Float32Array(4 * 1176) })],
+  ['patches of another type', () => batch({ patches: [new Float64Array(4 * 1176)] })],
+  ['patches of fewer pictures', () => batch({ patches: [] })],
+  ['patches of more pictures', () => batch({ patches: [new Float32Array(4 * 1176), new Float32Array(4 * 1176)] })],
   ['a grid of two numbers', () => batch({ grids: new Int32Array([1, 2]) })],
   ['a grid below 0', () => batch({ grids: new Int32Array([1, -2, -2]) })],
   ['a grid that cannot be merged', () => batch({ grids: new Int32Array([1, 1, 4]) })],
   ['grids whose size overflows', () => batch({ grids: new Int32Array([2 ** 30, 2 ** 30, 2 ** 30]) })],
   ['a picture without its token', () => batch({ tokens: new Int32Array([1, 2, 3, 4]) })],
-  ['a token without its picture', () => batch({ patches: new Float32Array(0), grids: new Int32Array(0) })]
+  ['a token without its picture', () => batch({ patches: [], grids: new Int32Array(0) })]
 ]
 
 describe('a batch', () => {

@@ -17,7 +17,6 @@ struct BatchArrays {
     result.tokens = tokens.data();
     result.seq_starts = starts.data();
     result.positions = positions.data();
-    result.patches = patches.data();
     result.grids = grids.data();
     if (!feature_rows.empty()) result.feature_rows = feature_rows.data();
     result.feature_row_count = int64_t(feature_rows.size());
@@ -26,6 +25,11 @@ struct BatchArrays {
     result.patch_count = int64_t(patches.size()) / patch_values;
     result.image_count = int64_t(grids.size()) / 3;
     result.patch_values = patch_values;
+    const float* next = patches.data();
+    for (int64_t i = 0; i < result.image_count; ++i) {
+      result.patches.push_back(next);
+      next += result.patches_of(i) * patch_values;
+    }
     return result;
   }
 };
