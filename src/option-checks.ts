@@ -14,7 +14,8 @@ export interface Place {
   base?: string | undefined
 }
 
-export interface Check<T> {
+/** `G` is what a caller may give for a `T`: the same, but for what has defaults or short forms. */
+export interface Check<T, G = T> {
   /** what is expected, as it reads in "Expected X for ..." */
   readonly expected: string
   /** how a flag takes it */
@@ -23,6 +24,8 @@ export interface Check<T> {
   read(value: unknown, place: Place): T | undefined
   /** The raw value that the text of a flag or variable stands for; it is then read like that of a file. */
   fromText(text: string): unknown
+  /** carries the type `G`; no check has a value here */
+  readonly given?: G
 }
 
 const same = (text: string): unknown => text
@@ -36,7 +39,7 @@ export function rejected(check: Check<unknown>, value: unknown, place: Place): V
 }
 
 /** The checked value; E_OPTION where it is not of the check's kind. */
-export function read<T>(check: Check<T>, value: unknown, place: Place): T {
+export function read<T>(check: Check<T, unknown>, value: unknown, place: Place): T {
   const result = check.read(value, place)
   if (result === undefined) throw rejected(check, value, place)
   return result
@@ -141,7 +144,7 @@ export function matching(pattern: RegExp, expected: string): Check<string> {
 }
 
 /** A list; a single value stands for a list of one; in flags, values are separated by commas or the flag is repeated. */
-export function list<T>(inner: Check<T>): Check<T[]> {
+export function list<T, G>(inner: Check<T, G>): Check<T[], G | G[]> {
   return {
     expected: `a list (each: ${inner.expected})`,
     flag: 'array',
@@ -154,7 +157,7 @@ export function list<T>(inner: Check<T>): Check<T[]> {
 }
 
 /** Also takes `null` (in flags: `none`), for "not set". */
-export function nullable<T>(inner: Check<T>): Check<T | null> {
+export function nullable<T, G>(inner: Check<T, G>): Check<T | null, G | null> {
   return {
     expected: `${inner.expected}, or null`,
     flag: inner.flag,
@@ -164,7 +167,7 @@ export function nullable<T>(inner: Check<T>): Check<T | null> {
 }
 
 /** One check or another, in this order. */
-export function either<A, B>(first: Check<A>, second: Check<B>): Check<A | B> {
+export function either<A, B, GA, GB>(first: Check<A, GA>, second: Check<B, GB>): Check<A | B, GA | GB> {
   return {
     expected: `${first.expected}, or ${second.expected}`,
     flag: first.flag === 'array' ? second.flag : first.flag,
@@ -176,7 +179,7 @@ export function either<A, B>(first: Check<A>, second: Check<B>): Check<A | B> {
   }
 }
 
-function attempt<T>(check: Check<T>, value: unknown, place: Place): T | undefined {
+function attempt<T>(check: Check<T, unknown>, value: unknown, place: Place): T | undefined {
   try {
     return check.read(value, place)
   } catch (error) {

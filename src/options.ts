@@ -3,6 +3,7 @@
  *
  *   const table = { model: required(path, 'model directory'), train: { batch_size: option(integer(1), 16, 'rows a step') } }
  *   Values<typeof table>                  { model: string, train: { batch_size: number } }
+ *   Given<typeof table>                   { model: string, train?: { batch_size?: number } }
  *   --train.batch-size 8                  the flag, which overrides
  *   VLM2VEC_TRAIN_BATCH_SIZE=8            the variable, which overrides
  *   train: { batch_size: 8 }              the config file
@@ -13,35 +14,50 @@ import { list, read, rejected, type Check, type Place } from './option-checks.js
 
 export * from './option-checks.js'
 
-export interface Option<T> {
-  readonly check: Check<T>
+export interface Option<T, G = T> {
+  readonly check: Check<T, G>
   /** absent: the option must be given */
   readonly default?: T
   readonly doc: string
+}
+export interface OptionWithDefault<T, G = T> extends Option<T, G> {
+  readonly default: T
 }
 
 export type Group = { readonly [key: string]: Option<unknown> }
 export type Table = { readonly [key: string]: Option<unknown> | Group }
 
-type ValueOf<O> = O extends Option<infer T> ? T : O extends Group ? { [K in keyof O]: ValueOf<O[K]> } : never
-type GivenOf<O> = O extends Option<infer T> ? T : O extends Group ? { [K in keyof O]?: GivenOf<O[K]> } : never
+type ValueOf<O> = O extends Option<infer T, unknown> ? T : O extends Group ? { [K in keyof O]: ValueOf<O[K]> } : never
+type GivenOf<O> = O extends Option<unknown, infer G> ? G : O extends Group ? Given<O> : never
+/** Keys of options without default, and of groups that have one. */
+type NeededKey<T extends Table> = {
+  [K in keyof T]: T[K] extends OptionWithDefault<unknown>
+    ? never
+    : T[K] extends Group
+      ? [NeededKey<T[K]>] extends [never]
+        ? never
+        : K
+      : K
+}[keyof T]
 
 /** The values of a table after checking: every key is there. */
 export type Values<T extends Table> = { [K in keyof T]: ValueOf<T[K]> }
-/** What a caller may pass for a table: any key may be absent. */
-export type Given<T extends Table> = { [K in keyof T]?: GivenOf<T[K]> }
+/** What a caller passes for a table: keys with a default may be absent. */
+export type Given<T extends Table> = { [K in NeededKey<T>]: GivenOf<T[K]> } & {
+  [K in Exclude<keyof T, NeededKey<T>>]?: GivenOf<T[K]>
+}
 
-export function option<T>(check: Check<T>, fallback: NoInfer<T>, doc: string): Option<T> {
+export function option<T, G>(check: Check<T, G>, fallback: NoInfer<T>, doc: string): OptionWithDefault<T, G> {
   return { check, default: fallback, doc }
 }
 
-export function required<T>(check: Check<T>, doc: string): Option<T> {
+export function required<T, G>(check: Check<T, G>, doc: string): Option<T, G> {
   return { check, doc }
 }
 
 /** A list of mappings, each checked against `table` (such as the sources of training data). In flags: JSON. */
-export function tables<T extends Group>(table: T): Check<Values<T>[]> {
-  const entry: Check<Values<T>> = {
+export function tables<T extends Group>(table: T): Check<Values<T>[], Given<T> | Given<T>[]> {
+  const entry: Check<Values<T>, Given<T>> = {
     expected: `a mapping with ${Object.keys(table).join(', ')}`,
     flag: 'string',
     read: (value, place) =>

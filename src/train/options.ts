@@ -156,7 +156,7 @@ export const trainOptions = {
 
 export type TrainOptions = Values<typeof trainOptions>
 /** What `train()` takes. */
-export type TrainConfig = Omit<Given<typeof trainOptions>, 'data'> & { data: Given<typeof sourceOptions>[] }
+export type TrainConfig = Given<typeof trainOptions>
 
 /** The same with paths that hold from any directory, so that the resolved configuration can be run again. */
 export function withAbsolutePaths(options: TrainOptions): TrainOptions {

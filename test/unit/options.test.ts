@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, expectTypeOf, it } from 'vitest'
 import {
   boolean,
   either,
@@ -18,7 +18,8 @@ import {
   string,
   tables,
   unknownFlag,
-  validate
+  validate,
+  type Given
 } from '../../src/options.js'
 
 const table = {
@@ -33,6 +34,22 @@ const table = {
   },
   data: option(tables({ path: required(path, 'file'), weight: option(number(0), 1, 'share') }), [], 'sources')
 }
+
+describe('Given', () => {
+  it('asks for the keys without default, and for groups and mappings that have some', () => {
+    type Config = Given<typeof table>
+    expectTypeOf<{ input: string }>().toExtend<Config>()
+    expectTypeOf<{ name: string }>().not.toExtend<Config>()
+    expectTypeOf<{ input: string; train: { batch_size: number; modules: string } }>().toExtend<Config>()
+    expectTypeOf<{ input: string; train: { batch_size: string } }>().not.toExtend<Config>()
+    expectTypeOf<{ input: string; data: { path: string }[] }>().toExtend<Config>()
+    expectTypeOf<{ input: string; data: { weight: number }[] }>().not.toExtend<Config>()
+    const grouped = { output: { dir: required(path, 'directory'), every: option(integer(0), 1, 'steps') } }
+    expectTypeOf<{ output: { dir: string } }>().toExtend<Given<typeof grouped>>()
+    expectTypeOf<{ output: { every: number } }>().not.toExtend<Given<typeof grouped>>()
+    expectTypeOf<object>().not.toExtend<Given<typeof grouped>>()
+  })
+})
 
 describe('validate', () => {
   it('fills in defaults, with a copy of lists', () => {

@@ -12,7 +12,9 @@ beforeEach(async () => {
 })
 afterEach(() => rm(dir, { recursive: true, force: true }))
 
-function options(changes: Partial<TrainConfig> = {}): TrainOptions {
+type Changes = Partial<Omit<TrainConfig, 'output'>> & { output?: Partial<TrainConfig['output']> }
+
+function options(changes: Changes = {}): TrainOptions {
   const config = {
     model: { path: 'base' },
     data: [{ path: 'rows.jsonl' }],
@@ -34,7 +36,7 @@ const state = (step: number) => ({ step, seed: 42, position: 16 * step, rows: 10
 const write = (directory: string) => writeFile(join(directory, 'weights'), 'w')
 
 /** A run of three steps with a checkpoint after the second. */
-async function firstRun(changes: Partial<TrainConfig> = {}): Promise<void> {
+async function firstRun(changes: Changes = {}): Promise<void> {
   const run = await RunDirectory.open(options(changes))
   await run.record(line(1))
   await run.record(line(2))

@@ -24,7 +24,7 @@ beforeEach(async () => {
 afterEach(() => rm(folder, { recursive: true, force: true }))
 
 const config = (
-  changes: { train?: TrainConfig['train']; output?: TrainConfig['output']; tune?: TrainConfig['tune'] } = {}
+  changes: { train?: TrainConfig['train']; output?: Partial<TrainConfig['output']>; tune?: TrainConfig['tune'] } = {}
 ): TrainConfig => ({
   model: { path: join(folder, 'base') },
   tune: { target_modules: ['q_proj'], ...changes.tune },
