@@ -38,7 +38,12 @@ export const TINY_DEFAULTS = {
   shards: 1
 }
 
-/** Writes the directory and returns the options that it was written with. */
+/**
+ * Writes the directory and returns the options that it was written with.
+ *
+ * @param {string} directory
+ * @param {Partial<typeof TINY_DEFAULTS>} given
+ */
 export function writeTinyModel(directory, given = {}) {
   const unknown = Object.keys(given).filter((key) => !(key in TINY_DEFAULTS))
   if (unknown.length > 0) throw new Error(`Unknown options ${unknown}; known: ${Object.keys(TINY_DEFAULTS)}`)

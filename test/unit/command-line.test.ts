@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { defineCommand } from '../../src/command.js'
 import { parseCommand } from '../../src/command-line.js'
-import { boolean, integer, list, nullable, option, path, required, string } from '../../src/options.js'
+import { boolean, integer, list, nullable, option, path, required, string, type Values } from '../../src/options.js'
 
 const command = defineCommand({
   options: {
@@ -21,7 +21,7 @@ const command = defineCommand({
 const parse = async (argv: string[], environment: NodeJS.ProcessEnv = {}) =>
   parseCommand('try', { command, does: 'tries' }, argv, environment)
 const options = async (argv: string[], environment: NodeJS.ProcessEnv = {}) =>
-  (await parse(argv, environment)).options as Record<string, any>
+  (await parse(argv, environment)).options as Values<typeof command.options>
 
 let directory: string
 beforeAll(() => (directory = mkdtempSync(join(tmpdir(), 'config-'))))

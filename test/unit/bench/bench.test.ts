@@ -78,12 +78,13 @@ describe('random inputs', () => {
   it('have the sizes that were asked for', async () => {
     writeTinyModel(folder)
     const config = await readModelConfig(folder)
-    const cell = config.vision.patchSize * config.vision.mergeSize
+    const { patchSize, mergeSize } = config.vision!
+    const cell = patchSize * mergeSize
     const item = randomItem(config, { length: 5, side: 3 * cell, seed: 1 })
     expect(item.tokens.filter((token) => token === config.tokens.image)).toHaveLength(9)
     expect(item.tokens).toHaveLength(14)
     expect(item.positions).toHaveLength(3 * 14)
-    expect(item.visuals[0]!.grid).toEqual([1, 3 * config.vision.mergeSize, 3 * config.vision.mergeSize])
+    expect(item.visuals[0]!.grid).toEqual([1, 3 * mergeSize, 3 * mergeSize])
     expect(randomItem(config, { length: 5, side: 0, seed: 2 }).visuals).toEqual([])
   })
 
@@ -106,7 +107,7 @@ describe('flops', () => {
     writeTinyModel(folder)
     const config = await readModelConfig(folder)
     const item = randomItem(config, { length: 7, side: 0, seed: 1 })
-    const modules = [{ name: 'x', part: 'text' as const, inFeatures: 10, outFeatures: 20 }]
+    const modules = [{ name: 'x', part: 'text' as const, inFeatures: 10, outFeatures: 20, spellings: {} }]
     const { text, vision, textAttention } = forwardFlops(config, modules, [item])
     const { headSize, heads, layers } = config.text
     expect(vision).toBe(0)

@@ -60,8 +60,8 @@ describe('LLaVA-NeXT', () => {
   })
 
   it('counts layers of features from either end', async () => {
-    expect((await read({ ...LLAVA, vision_feature_layer: 3 })).vision.featureBlocks).toBe(3)
-    expect((await read({ ...LLAVA, vision_feature_layer: -1 })).vision.featureBlocks).toBe(24)
+    expect((await read({ ...LLAVA, vision_feature_layer: 3 })).vision?.featureBlocks).toBe(3)
+    expect((await read({ ...LLAVA, vision_feature_layer: -1 })).vision?.featureBlocks).toBe(24)
   })
 
   it('reads the other decoders', async () => {

@@ -26,7 +26,12 @@ afterEach(() => rm(directory, { recursive: true }))
 const write = (name: string, value: unknown): Promise<void> =>
   writeFile(join(directory, name), typeof value === 'string' ? value : JSON.stringify(value))
 
-const marks = { image: '<|image_pad|>', video: '<|video_pad|>' }
+const marks = {
+  image: '<|image_pad|>',
+  video: '<|video_pad|>',
+  visionStart: '<|vision_start|>',
+  visionEnd: '<|vision_end|>'
+}
 const user = [{ role: 'user', content: [{ type: 'text' as const, text: 'x' }] }]
 const rendered = async (): Promise<string | undefined> => (await ChatTemplate.load(directory))?.render(user, marks)
 

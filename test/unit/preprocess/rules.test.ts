@@ -79,7 +79,8 @@ describe('videos of Qwen3-VL', () => {
     'of %i frames of %i x %i are sized by all their pixels',
     (frames, width, height, least, most, toWidth, toHeight) => {
       const budget = { minPixels: least, maxPixels: most }
-      const size = qwen3.size({ kind: 'video', frames, width, height }, { image: budget, video: budget }, 'here')
+      const settings = { image: budget, video: budget, fit: undefined, numCrops: undefined }
+      const size = qwen3.size({ kind: 'video', frames, width, height }, settings, 'here')
       expect(size).toEqual({
         width: toWidth,
         height: toHeight,
