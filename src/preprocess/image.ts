@@ -5,7 +5,7 @@
 import { readFile } from 'node:fs/promises'
 import { isAbsolute, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import sharp from 'sharp'
+import sharp, { type Metadata } from 'sharp'
 import { Vlm2VecError } from '../errors.js'
 import type { ImageSource } from '../data/item.js'
 import { decodeGif } from './gif.js'
@@ -22,9 +22,9 @@ export const DEFAULT_PIXEL_LIMIT = 256_000_000
 
 const FORMATS = new Set(['jpeg', 'png', 'webp', 'gif', 'tiff', 'heif', 'jp2'])
 
-/** The encoded bytes of a picture. E_IMAGE, naming `where` and the source: it cannot be read. */
+/** The encoded bytes of a picture, in an array of this call's own. E_IMAGE, naming `where` and the source: it cannot be read. */
 export async function readPicture(source: ImageSource, imageRoot: string, where: string): Promise<Uint8Array> {
-  if (source instanceof Uint8Array) return nonEmpty(source, `${where}: the picture given as bytes`)
+  if (source instanceof Uint8Array) return nonEmpty(source.subarray(), `${where}: the picture given as bytes`)
   const text = String(source)
   const name = text.length > 200 ? `${text.slice(0, 60)}...` : text
   if (/^data:/i.test(text)) return nonEmpty(dataUrlBytes(text, `${where}: ${name}`), `${where}: ${name}`)
@@ -66,13 +66,25 @@ function fileUrlPath(url: string, where: string): string {
   }
 }
 
+// Warnings (as of stray bytes between JPEG markers) are tolerated as Pillow tolerates them; truncation is not.
+const open = (bytes: Uint8Array) => sharp(bytes, { failOn: 'error', limitInputPixels: false, ignoreIcc: true })
+
+// Kept with the bytes: a picture is measured before it is decoded, and opening a small one takes as long as its pixels.
+const headers = new WeakMap<Uint8Array, Promise<Metadata>>()
+
+function headerOf(bytes: Uint8Array): Promise<Metadata> {
+  const header = headers.get(bytes) ?? open(bytes).metadata()
+  headers.set(bytes, header)
+  return header
+}
+
 /** Width and height by the header; null where decoding would refuse it. */
 export async function measurePicture(
   bytes: Uint8Array,
   pixelLimit = DEFAULT_PIXEL_LIMIT
 ): Promise<{ width: number; height: number } | null> {
   try {
-    const { width, height } = await sharp(bytes, { limitInputPixels: false }).metadata()
+    const { width, height } = await headerOf(bytes)
     return width * height > pixelLimit ? null : { width, height }
   } catch {
     return null
@@ -84,9 +96,7 @@ export async function decodePicture(
   bytes: Uint8Array,
   { name, pixelLimit = DEFAULT_PIXEL_LIMIT }: { name: string; pixelLimit?: number | undefined }
 ): Promise<RgbImage> {
-  // Warnings (as of stray bytes between JPEG markers) are tolerated as Pillow tolerates them; truncation is not.
-  const image = sharp(bytes, { failOn: 'error', limitInputPixels: false, ignoreIcc: true })
-  const metadata = await image.metadata().catch((cause: unknown) => {
+  const metadata = await headerOf(bytes).catch((cause: unknown) => {
     throw new Vlm2VecError(
       'E_IMAGE',
       `${name}: not a picture, or truncated or damaged from its header on (${reasonOf(cause)}).`,
@@ -104,6 +114,7 @@ export async function decodePicture(
       `${name}: the picture has ${width} x ${height} pixels, more than the limit of ${pixelLimit}. Make it smaller, or raise the limit.`
     )
   if (format === 'gif') return gifFrame(bytes, name)
+  const image = open(bytes)
   const gray16 = depth === 'ushort' && channels === 1
   if (space === 'cmyk') image.pipelineColourspace('cmyk').toColourspace('cmyk')
   else if (gray16) image.toColourspace('grey16')

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { decodePicture, readPicture } from '../../../src/preprocess/image.js'
+import { decodePicture, measurePicture, readPicture } from '../../../src/preprocess/image.js'
 
 /** made by scripts/record-pictures.py with Pillow 12.3 */
 const recorded = JSON.parse(await readFile(new URL('pictures.json', import.meta.url), 'utf8')) as {
@@ -14,6 +14,10 @@ const recorded = JSON.parse(await readFile(new URL('pictures.json', import.meta.
 }
 const fileOf = (name: string): Buffer =>
   Buffer.from(recorded.pictures.find((each) => each.name === name)!.file, 'base64')
+const square = (side: number): Promise<Buffer> =>
+  sharp({ create: { width: side, height: side, channels: 3, background: { r: 3, g: 5, b: 7 } } })
+    .png()
+    .toBuffer()
 
 describe('decodePicture', () => {
   it.each(recorded.pictures)("gives the pixels of Pillow's convert('RGB') for $name", async ({ name, file, rgb }) => {
@@ -26,10 +30,7 @@ describe('decodePicture', () => {
   })
 
   it('decodes a picture of one pixel', async () => {
-    const dot = await sharp({ create: { width: 1, height: 1, channels: 3, background: { r: 3, g: 5, b: 7 } } })
-      .png()
-      .toBuffer()
-    const { width, height, data } = await decodePicture(dot, { name: 'dot' })
+    const { width, height, data } = await decodePicture(await square(1), { name: 'dot' })
     expect([width, height, ...data]).toEqual([1, 1, 3, 5, 7])
   })
 
@@ -99,6 +100,17 @@ describe('readPicture', () => {
     ['bytes', () => Buffer.from('bytes')]
   ])('reads %s', async (_, source) => {
     expect(Buffer.from(await readPicture(source(), root, '')).toString()).toBe('bytes')
+  })
+
+  it('tells pictures apart that were given in the same memory', async () => {
+    const memory = Buffer.alloc(1000)
+    const sizes = []
+    for (const side of [3, 5]) {
+      memory.set(await square(side))
+      const bytes = await readPicture(memory, root, '')
+      sizes.push((await measurePicture(bytes))!.width, (await decodePicture(bytes, { name: 'x' })).width)
+    }
+    expect(sizes).toEqual([3, 3, 5, 5])
   })
 
   it.each<[string, string | Uint8Array, RegExp]>([
