@@ -48,10 +48,10 @@ describe('withImageRoot', () => {
   it('completes relative paths and leaves everything else', () => {
     const bytes = new Uint8Array([1])
     const item = { text: 'T', images: ['a/b.png', '/c.png', 'data:,x', 'file:///d.png', 'https://e/f.png', bytes] }
-    expect(withImageRoot({ ...item, videos: [{ frames: ['f.png'], fps: 2 }] }, '/root')).toEqual({
+    expect(withImageRoot({ ...item, videos: [{ frames: ['f.png'], fps: 2 }] }, '/pictures')).toEqual({
       text: 'T',
-      images: ['/root/a/b.png', '/c.png', 'data:,x', 'file:///d.png', 'https://e/f.png', bytes],
-      videos: [{ frames: ['/root/f.png'], fps: 2 }]
+      images: ['/pictures/a/b.png', '/c.png', 'data:,x', 'file:///d.png', 'https://e/f.png', bytes],
+      videos: [{ frames: ['/pictures/f.png'], fps: 2 }]
     })
   })
 })

@@ -17,9 +17,9 @@ describe('MMEB rows', () => {
     const rows = located([
       { qry_text: '<|image_1|>\nWhat?', qry_img_path: 'a.jpg', tgt_text: ['cat', 'dog'], tgt_img_path: ['', ''] }
     ])
-    const { queries, candidates } = await mmebTask(task(), rows, '/root')
+    const { queries, candidates } = await mmebTask(task(), rows, '/pictures')
     expect(queries[0]).toMatchObject({
-      item: { text: '<|image_1|>\nWhat?', images: ['/root/a.jpg'] },
+      item: { text: '<|image_1|>\nWhat?', images: ['/pictures/a.jpg'] },
       candidates: [0, 1],
       relevant: new Map([[0, 1]])
     })
@@ -40,9 +40,9 @@ describe('MMEB rows', () => {
         tgt_img_path: ['a.jpg', 'b.jpg']
       }
     ])
-    const { queries, candidates } = await mmebTask(task(), rows, '/root')
+    const { queries, candidates } = await mmebTask(task(), rows, '/pictures')
     expect(queries[0]!.item).toEqual({ instruction: 'Find:', text: 'a cat' })
-    expect(candidates[1]!.item).toEqual({ instruction: 'Represent.', images: ['/root/b.jpg'] })
+    expect(candidates[1]!.item).toEqual({ instruction: 'Represent.', images: ['/pictures/b.jpg'] })
   })
 
   it('global: all rows rank one pool, each content once, pictures with different captions apart', async () => {
@@ -51,14 +51,18 @@ describe('MMEB rows', () => {
       { qry_text: 'r', tgt_text: ['fox', 'dog'] },
       { qry_text: 's', tgt_text: ['one', 'two'], tgt_img_path: ['a.jpg', 'a.jpg'] }
     ])
-    const { queries, candidates } = await mmebTask(task({ candidates: 'global' }), rows, '/root')
+    const { queries, candidates } = await mmebTask(task({ candidates: 'global' }), rows, '/pictures')
     expect(candidates.map(({ name }) => name)).toEqual(['cat', 'dog', 'fox', 'a.jpg:one', 'a.jpg:two'])
     expect(queries.map(({ relevant }) => [...relevant.keys()])).toEqual([[0], [2], [3]])
     expect(queries.some((query) => query.candidates)).toBe(false)
   })
 
   it('local: a candidate that stands twice in a row is ranked twice', async () => {
-    const { queries } = await mmebTask(task(), located([{ qry_text: 'q', tgt_text: ['cat', 'dog', 'cat'] }]), '/root')
+    const { queries } = await mmebTask(
+      task(),
+      located([{ qry_text: 'q', tgt_text: ['cat', 'dog', 'cat'] }]),
+      '/pictures'
+    )
     expect(queries[0]!.candidates).toEqual([0, 1, 0])
   })
 
@@ -69,7 +73,7 @@ describe('MMEB rows', () => {
     [{ qry_text: 'q', tgt_text: ['a', ''] }, 'candidate 1 is empty'],
     [{ qry_text: {}, tgt_text: ['a'] }, 'expected text in "qry_text"']
   ])('that are wrong are refused with their place: %j', async (row, message) => {
-    await expect(mmebTask(task(), located([row]), '/root')).rejects.toMatchObject({
+    await expect(mmebTask(task(), located([row]), '/pictures')).rejects.toMatchObject({
       code: 'E_DATA',
       message: expect.stringContaining(message)
     })
@@ -119,7 +123,7 @@ describe('BEIR tables', () => {
   }
 
   it('keep scores above 0, the highest of repeated pairs, and queries that have one', () => {
-    const { queries, candidates } = beirTask(beir, tables, '/root')
+    const { queries, candidates } = beirTask(beir, tables, '/pictures')
     expect(queries.map(({ item, relevant }) => [item, [...relevant]])).toEqual([
       [{ instruction: 'Find a page:', text: 'one' }, [[0, 2]]]
     ])
@@ -131,9 +135,9 @@ describe('BEIR tables', () => {
 
   it('are refused where qrels name what is not there', () => {
     const qrels = located([{ 'query-id': 1, 'corpus-id': 99, score: 1 }])
-    expect(() => beirTask(beir, { ...tables, qrels }, '/root')).toThrow('corpus id 99')
+    expect(() => beirTask(beir, { ...tables, qrels }, '/pictures')).toThrow('corpus id 99')
     const unknownQuery = located([{ 'query-id': 5, 'corpus-id': 7, score: 1 }])
-    expect(() => beirTask(beir, { ...tables, qrels: unknownQuery }, '/root')).toThrow('query 5')
+    expect(() => beirTask(beir, { ...tables, qrels: unknownQuery }, '/pictures')).toThrow('query 5')
   })
 
   it('have global candidates and ndcg_linear@5 as their number', () => {
