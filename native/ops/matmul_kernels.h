@@ -1,6 +1,7 @@
 // Our own matrix products, for instruction sets, shapes and number formats that oneDNN has no invariant kernel for: on
-// AVX2 and portable machines, and of quantized weights, they are the products. Sums are f32 in blocks of fixed depth;
-// whatever a weight is stored as is widened in cache, a panel block at a time.
+// AVX2 and portable machines, and of quantized weights, they are the products. Sums are f32, of parts that the
+// depth alone decides (ops/microkernel.h, part_of); whatever a weight is stored as is widened in cache, a part of a
+// panel at a time.
 #pragma once
 #include <cstddef>
 #include <cstdint>
