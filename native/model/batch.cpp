@@ -4,6 +4,19 @@
 
 namespace vlm2vec {
 
+static void check_picture_of(const ModelConfig& config, const Picture& picture, const std::string& name) {
+  const VisionConfig& vision = config.vision;
+  const PatchLayout& layout = picture.layout;
+  require(layout.patch_size == vision.patch_size && layout.temporal_patch_size == vision.temporal_patch_size &&
+              layout.merge_size == vision.merge_size,
+          "E_BATCH", name, " has a layout of ", layout.temporal_patch_size, " frames, patches of ", layout.patch_size,
+          " and blocks of ", layout.merge_size, "; this model takes ", vision.temporal_patch_size, ", ",
+          vision.patch_size, " and ", vision.merge_size);
+  check_picture(picture, name);
+  require(picture.grid[0] == 1 || !config.dual(), "E_BATCH", name, " has ", picture.grid[0],
+          " frames; this model takes one");
+}
+
 void Batch::check(const ModelConfig& config) const {
   const char* const code = "E_BATCH";
   require(sequence_count > 0, code, "the batch is empty");
@@ -11,24 +24,10 @@ void Batch::check(const ModelConfig& config) const {
           " to ", seq_starts[sequence_count], ", expected 0 to ", token_count, ", the number of tokens");
   for (int64_t b = 0; b < sequence_count; ++b)
     require(seq_starts[b] < seq_starts[b + 1], code, "sequence ", b, " of the batch has no tokens");
-  require(config.takes_pictures() || image_count + patch_count == 0, code, "a ", config.family,
-          " model takes text only, the batch has ", image_count, " pictures");
-  const int64_t merge = config.vision.merge_size;
-  require(int64_t(patches.size()) == image_count, code, "the batch has patches of ", patches.size(), " pictures, of ",
-          image_count);
-  int64_t patches_expected = 0;
-  for (int64_t i = 0; i < image_count; ++i) {
-    const int64_t t = grids[3 * i], h = grids[3 * i + 1], w = grids[3 * i + 2];
-    require(t > 0 && h > 0 && w > 0 && h % merge == 0 && w % merge == 0 && t * h * w < (int64_t(1) << 31), code,
-            "picture ", i, " of the batch has a grid of ", t, " x ", h, " x ", w,
-            " patches; height and width must be multiples of ", merge);
-    require(t == 1 || !config.dual(), code, "picture ", i, " of the batch has ", t, " frames; this model takes one");
-    patches_expected += patches_of(i);
-  }
-  require(patches_expected == patch_count, code, "the grids name ", patches_expected, " patches, the batch holds ",
-          patch_count);
-  require(patch_count == 0 || patch_values == config.vision.patch_values(), code, "a patch holds ", patch_values,
-          " numbers, expected ", config.vision.patch_values());
+  require(config.takes_pictures() || pictures.empty(), code, "a ", config.family,
+          " model takes text only, the batch has ", image_count(), " pictures");
+  for (int64_t i = 0; i < image_count(); ++i)
+    check_picture_of(config, pictures[size_t(i)], "picture " + std::to_string(i) + " of the batch");
   int64_t placeholders = 0;
   for (int64_t t = 0; t < token_count; ++t) {
     const bool placeholder = config.is_placeholder(tokens[t]);

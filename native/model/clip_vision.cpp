@@ -83,8 +83,8 @@ void ClipVision::arrange(const Context& context, const Batch& batch, Saved& s) c
     if (patch_ids) ids.push_back(id);
   };
   int32_t patch = 0;
-  for (int64_t i = 0; i < batch.image_count; ++i) {
-    const int32_t t = batch.grids[3 * i], h = batch.grids[3 * i + 1], w = batch.grids[3 * i + 2];
+  for (int64_t i = 0; i < batch.image_count(); ++i) {
+    const auto [t, h, w] = batch.pictures[size_t(i)].grid;
     require(h == w && int64_t(h) * w == tile_, "E_BATCH", "picture ", i, " of the batch has tiles of ", h, " x ", w,
             " patches; this tower has positions for ", tile_, " of a square");
     for (int32_t slice = 0; slice < t; ++slice) {
@@ -114,13 +114,13 @@ Context ClipVision::hidden(const Context& context, const Saved& saved) const {
 
 Tensor ClipVision::forward(const Context& context, const Batch& batch, Saved& s, bool keep, size_t memory) const {
   Arena& arena = context.scratch;
-  const int64_t e = config_.embed_dim, p = batch.patch_count, m = rows(batch);
+  const int64_t e = config_.embed_dim, p = batch.patch_count(), m = rows(batch);
   Tensor h = arena.allocate(DType::F32, {m, e});
   arrange(context, batch, s);
   Tensor embedded = config_.class_token ? arena.allocate(DType::F32, {m, e}) : h;
   Tensor patches = arena.allocate(DType::F32, {p, e});
   const Arena::Mark mark = arena.mark();
-  const Tensor pixels = joined_patches(context, batch, context.compute);
+  const Tensor pixels = joined_patches(context, batch);
   patch_embed_.forward(context, patches, pixels, false, keep ? &s.patch_embed : nullptr);
   if (!keep) arena.rewind(mark);
   gather_rows_forward(embedded, patches, class_ ? class_->value.reshape({1, e}) : Tensor(), s.rows);

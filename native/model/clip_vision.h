@@ -39,7 +39,7 @@ class ClipVision {
   ClipVision(Weights& weights, const VisionConfig& config, const std::string& prefix);
 
   // M: patches, and a class token for each tile.
-  int64_t rows(const Batch& batch) const { return batch.patch_count / tile_ * (tile_ + config_.class_token); }
+  int64_t rows(const Batch& batch) const { return batch.patch_count() / tile_ * (tile_ + config_.class_token); }
   int64_t tile_rows() const { return tile_ + config_.class_token; }
   // Hidden states (M, E) f32 in the scratch memory: tile after tile, the class token first.
   Tensor forward(const Context& context, const Batch& batch, Saved& saved, bool keep, size_t memory) const;

@@ -179,8 +179,8 @@ Tensor DualEncoder::embed(const Context& context, const Batch& batch, Tensor las
     for (size_t n = 0; n < text.sequences.size(); ++n)
       copy(embeddings.slice(text.sequences[n], 1), vectors.slice(int64_t(n), 1));
   }
-  if (batch.image_count > 0) {
-    Tensor vectors = arena.allocate(DType::F32, {batch.image_count, d});
+  if (batch.image_count() > 0) {
+    Tensor vectors = arena.allocate(DType::F32, {batch.image_count(), d});
     encode_pictures(context, vectors, batch);
     int64_t picture = 0;
     for (int64_t b = 0; b < batch.sequence_count; ++b) {

@@ -30,7 +30,7 @@ size_t Encoder::packed_bytes() {
 }
 
 Tensor Encoder::encode_images(Context context, const Batch& batch, Saved* saved, size_t memory) const {
-  if (batch.patch_count == 0) return {};
+  if (batch.patch_count() == 0) return {};
   Arena& arena = context.scratch;
   Tensor features = arena.allocate(DType::F32, {own_rows(batch), config_.text.hidden_size});
   // without `saved` everything but the features is given back
@@ -163,12 +163,12 @@ void Encoder::backward(Context context, Tensor patch_ids, const Batch& batch, Te
   context.row_ids = patch_ids;
   if (!dfeatures) return;
   const Tensor down = place_backward(context, shape_, batch, dfeatures, sharing);
-  if (batch.patch_count > 0) vision_->backward(context, down, batch, *s.vision);
+  if (batch.patch_count() > 0) vision_->backward(context, down, batch, *s.vision);
 }
 
 size_t Encoder::vision_share(const Batch& batch, DType compute, size_t memory) const {
-  if (memory == 0 || batch.patch_count == 0 || !vision_trains_) return 0;
-  const double vision = double(activation_bytes(config_, compute, 0, batch.patch_count, true).all);
+  if (memory == 0 || batch.patch_count() == 0 || !vision_trains_) return 0;
+  const double vision = double(activation_bytes(config_, compute, 0, batch.patch_count(), true).all);
   const double text = double(activation_bytes(config_, compute, batch.token_count, 0, false).all);
   return std::max<size_t>(1, size_t(double(memory) * vision / (vision + text)));
 }

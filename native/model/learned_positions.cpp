@@ -26,9 +26,9 @@ void LearnedPositions::forward(const Context& context, Tensor h, const std::vect
     return Place{low, std::min(low + 1, int32_t(side_ - 1)), source - float(low)};
   };
   int64_t p = 0;
-  for (int64_t i = 0; i < batch.image_count; ++i) {
-    const int32_t height = batch.grids[3 * i + 1], width = batch.grids[3 * i + 2];
-    for (const int64_t end = p + int64_t(batch.grids[3 * i]) * height * width; p < end; ++p) {
+  for (const Picture& picture : batch.pictures) {
+    const int32_t height = picture.grid[1], width = picture.grid[2];
+    for (const int64_t end = p + picture.patches(); p < end; ++p) {
       const Place row = place(positions[size_t(p)], height), column = place(positions[size_t(patches + p)], width);
       int32_t* index = s.index.as<int32_t>() + 4 * p;
       float* weight = s.weight.as<float>() + 4 * p;

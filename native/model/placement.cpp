@@ -15,8 +15,7 @@ void each_brought(const FeatureShape& shape, const Batch& batch, const Sharing& 
   const int64_t m = shape.features(x);
   int64_t first = 0;
   for (int64_t i = 0; i < int64_t(sharing.brought.size()); ++i) {
-    const int32_t* grid = batch.grids + 3 * i;
-    const int64_t count = int64_t(grid[0]) * grid[1] * grid[2] / shape.merged;
+    const int64_t count = batch.pictures[size_t(i)].patches() / shape.merged;
     if (const SharedPicture* shared = sharing.brought[size_t(i)]) {
       const Tensor own = shared->*picture;
       for (int64_t level = 0; level < shape.levels; ++level)
@@ -75,7 +74,7 @@ static Tensor gathered(const Context& context, const FeatureShape& shape, const 
                        const Sharing& sharing) {
   if (!batch.feature_rows) return dplaced;
   Arena& arena = context.scratch;
-  const int64_t n = batch.feature_row_count, m = batch.patch_count / shape.merged, there = m + batch.known_features;
+  const int64_t n = batch.feature_row_count, m = batch.patch_count() / shape.merged, there = m + batch.known_features;
   Tensor down = arena.allocate_zero(DType::F32, {shape.rows(m), shape.width});
   ArenaScope scope(arena);
   Tensor separators = arena.allocate_zero(DType::F32, {shape.separators, shape.width});

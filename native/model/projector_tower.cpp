@@ -68,7 +68,7 @@ void ProjectorTower::separators_backward(Tensor dseparators) const {
 Context ProjectorTower::feature_context(const Context& context, const Batch& batch) const {
   Context result = context;
   if (context.dropout <= 0) return result;
-  const int64_t merged = config_.merged(), m = batch.patch_count / merged;
+  const int64_t merged = config_.merged(), m = batch.patch_count() / merged;
   const int64_t projected = spec_.separators_projected ? separators() : 0;
   result.row_ids = context.scratch.allocate(DType::I32, {m + projected});
   int32_t* ids = result.row_ids.as<int32_t>();
@@ -82,7 +82,7 @@ std::unique_ptr<VisionTower::Saved> ProjectorTower::forward(const Context& conte
   Arena& arena = context.scratch;
   auto kept = std::make_unique<Saved>();
   Saved& s = *kept;
-  const int64_t width = merged_width(), m = batch.patch_count / config_.merged();
+  const int64_t width = merged_width(), m = batch.patch_count() / config_.merged();
   Tensor h = clip_.forward(context, batch, s.clip, keep, memory);
   Tensor x = clip_.patches(context, h, s.clip).reshape({m, width});
   const Context inside = feature_context(context, batch);
@@ -103,7 +103,7 @@ void ProjectorTower::backward(const Context& context, Tensor dfeatures, const Ba
   Saved& s = static_cast<Saved&>(saved);
   Arena& arena = context.scratch;
   ArenaScope scope(arena);
-  const int64_t width = merged_width(), e = config_.embed_dim, p = batch.patch_count, m = p / config_.merged();
+  const int64_t width = merged_width(), e = config_.embed_dim, p = batch.patch_count(), m = p / config_.merged();
   const Context inside = feature_context(context, batch);
   const int64_t projected = spec_.separators_projected ? separators() : 0;
   Tensor dx = arena.allocate(DType::F32, {m + projected, width});

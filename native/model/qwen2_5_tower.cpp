@@ -12,9 +12,9 @@ static Arrangement arrange_windows(const VisionConfig& config, const Batch& batc
   const int64_t window = config.window_size / merge / config.patch_size;
   result.local_starts.assign(1, 0);
   int32_t first = 0;  // feature of the slice
-  for (int64_t i = 0; i < batch.image_count; ++i) {
-    const int64_t height = batch.grids[3 * i + 1] / merge, width = batch.grids[3 * i + 2] / merge;
-    for (int32_t slice = 0; slice < batch.grids[3 * i]; ++slice, first += int32_t(height * width))
+  for (const Picture& picture : batch.pictures) {
+    const int64_t height = picture.grid[1] / merge, width = picture.grid[2] / merge;
+    for (int32_t slice = 0; slice < picture.grid[0]; ++slice, first += int32_t(height * width))
       for (int64_t top = 0; top < height; top += window)
         for (int64_t left = 0; left < width; left += window) {
           for (int64_t y = top; y < std::min(top + window, height); ++y)

@@ -71,7 +71,6 @@ class QwenTower : public VisionTower {
     const auto found = deepstack_.find(int64_t(block));
     return found == deepstack_.end() ? 0 : 1 + std::distance(deepstack_.begin(), found);
   }
-  Tensor arranged_patches(const Context& context, const Batch& batch, Tensor order) const;
 
   VisionConfig config_;
   QwenTowerSpec spec_;
@@ -94,16 +93,6 @@ void QwenTower::arrange(const Context& context, const Arrangement& arrangement, 
   vision_rope(config_, s.inputs.cos, s.inputs.sin, to_tensor(arena, arrangement.positions, {2, p}), arena);
 }
 
-// (P, PD) of the compute type, in the order of the blocks.
-Tensor QwenTower::arranged_patches(const Context& context, const Batch& batch, Tensor order) const {
-  const int64_t p = batch.patch_count, merged = config_.merged(), values = config_.patch_values();
-  if (!order) return joined_patches(context, batch, context.compute);
-  const Tensor patches = joined_patches(context, batch, DType::F32);
-  Tensor moved = context.scratch.allocate(DType::F32, {p / merged, merged * values});
-  gather_rows_forward(moved, patches.reshape({p / merged, merged * values}), {}, order);
-  return narrowed(context, moved.reshape({p, values}));
-}
-
 std::unique_ptr<VisionTower::Saved> QwenTower::forward(const Context& context, Tensor features, const Batch& batch,
                                                        bool keep, size_t memory) const {
   Arena& arena = context.scratch;
@@ -111,12 +100,13 @@ std::unique_ptr<VisionTower::Saved> QwenTower::forward(const Context& context, T
   Saved& s = *kept;
   const Arrangement arrangement = spec_.arrange(config_, batch);
   arrange(context, arrangement, s);
-  Tensor h = arena.allocate(DType::F32, {batch.patch_count, config_.embed_dim});
+  Tensor h = arena.allocate(DType::F32, {batch.patch_count(), config_.embed_dim});
   const Arena::Mark mark = arena.mark();
-  patch_embed_.forward(context, h, arranged_patches(context, batch, s.order), false, keep ? &s.patch_embed : nullptr);
+  patch_embed_.forward(context, h, joined_patches(context, batch, arrangement.order), false,
+                       keep ? &s.patch_embed : nullptr);
   if (!keep) arena.rewind(mark);
   if (positions_) positions_.forward(context, h, arrangement.positions, batch, s.positions);
-  const int64_t n = batch.patch_count / config_.merged();
+  const int64_t n = batch.patch_count() / config_.merged();
   const auto merge_level = [&](size_t block, Tensor out) {
     const int64_t level = level_of(block);
     if (level == 0) return;
@@ -149,13 +139,13 @@ void QwenTower::backward(const Context& context, Tensor dfeatures, const Batch& 
   Saved& s = static_cast<Saved&>(saved);
   Arena& arena = context.scratch;
   ArenaScope scope(arena);
-  Tensor dh = arena.allocate_zero(DType::F32, {batch.patch_count, config_.embed_dim});
+  Tensor dh = arena.allocate_zero(DType::F32, {batch.patch_count(), config_.embed_dim});
   if (s.order) {
     Tensor ordered = arena.allocate(DType::F32, {dfeatures.rows(), dfeatures.shape[1]});
     gather_rows_forward(ordered, dfeatures, {}, s.order);
     dfeatures = ordered;
   }
-  const int64_t n = batch.patch_count / config_.merged();
+  const int64_t n = batch.patch_count() / config_.merged();
   merger_.backward(context, dh, dfeatures.slice(0, n), s.merger);
   stack_.backward(context, s.inputs, dh, s.blocks, [&](size_t block, Tensor dout) {
     const int64_t level = level_of(block);
@@ -187,8 +177,8 @@ Arrangement arrange_slices(const VisionConfig& config, const Batch& batch) {
   std::vector<int32_t>& rows = result.positions;
   result.starts.assign(1, 0);
   const int32_t merge = int32_t(config.merge_size);
-  for (int64_t i = 0; i < batch.image_count; ++i) {
-    const int32_t t = batch.grids[3 * i], h = batch.grids[3 * i + 1], w = batch.grids[3 * i + 2];
+  for (const Picture& picture : batch.pictures) {
+    const auto [t, h, w] = picture.grid;
     for (int32_t slice = 0; slice < t; ++slice) {
       for (int32_t row = 0; row < h; row += merge)
         for (int32_t column = 0; column < w; column += merge)

@@ -2,7 +2,6 @@
 
 #include "model/projector_tower.h"
 #include "model/qwen_tower.h"
-#include "ops/cast.h"
 
 namespace vlm2vec {
 
@@ -54,16 +53,11 @@ const Kind& find_kind(VisionKind kind) {
 
 }  // namespace
 
-Tensor joined_patches(const Context& context, const Batch& batch, DType type) {
-  const int64_t values = batch.patch_values;
-  Tensor all = context.scratch.allocate(type, {batch.patch_count, values});
-  int64_t first = 0;
-  for (int64_t i = 0; i < batch.image_count; ++i) {
-    const int64_t count = batch.patches_of(i);
-    cast(all.slice(first, count), view(context.device, batch.patches[size_t(i)], DType::F32, {count, values}));
-    first += count;
-  }
-  return all;
+Tensor joined_patches(const Context& context, const Batch& batch, const std::vector<int32_t>& order) {
+  const int64_t values = batch.pictures.front().layout.values();
+  Tensor patches = context.scratch.allocate(context.compute, {batch.patch_count(), values});
+  patchify(patches, batch.pictures, order);
+  return patches;
 }
 
 std::unique_ptr<VisionTower> make_vision_tower(Weights& weights) {

@@ -39,8 +39,8 @@ PassBytes vision_bytes(const VisionConfig& config, DType compute, int64_t patche
 inline Tensor view(Device& device, const void* data, DType dtype, std::initializer_list<int64_t> shape) {
   return Tensor(device, const_cast<void*>(data), dtype, shape);
 }
-// The patches of all pictures of a batch, (P, PD), in scratch memory.
-Tensor joined_patches(const Context& context, const Batch& batch, DType type);
+// The patches of all pictures of a batch, (P, PD) of the compute type, in scratch memory; order: of ops/patchify.h.
+Tensor joined_patches(const Context& context, const Batch& batch, const std::vector<int32_t>& order = {});
 Tensor to_tensor(Arena& arena, const std::vector<int32_t>& values, std::initializer_list<int64_t> shape);
 
 }  // namespace vlm2vec

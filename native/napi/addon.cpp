@@ -70,6 +70,7 @@ static Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   add("topK", guard<top_k_export>);
   add("prepareImage", guard<prepare_image>);
   add("prepareTiles", guard<prepare_tiles>);
+  add("patchify", guard<patchify_export>);
   add("loadModel", guard<load_model>);
   add("createTrainer", guard<create_trainer>);
   add("benchPeaks", guard<bench_peaks>);

@@ -1,5 +1,6 @@
 #include "napi/arguments.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace vlm2vec {
@@ -13,10 +14,13 @@ nlohmann::json to_json(Napi::Value value) {
 
 namespace {
 
+bool is_array(Napi::Value value, napi_typedarray_type type) {
+  return value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == type;
+}
+
 Napi::TypedArray typed_array(Napi::Object object, const char* name, napi_typedarray_type type, const char* type_name) {
   Napi::Value value = object.Get(name);
-  require(value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == type, "E_SHAPE", "\"", name,
-          "\" is no ", type_name);
+  require(is_array(value, type), "E_SHAPE", "\"", name, "\" is no ", type_name);
   return value.As<Napi::TypedArray>();
 }
 
@@ -40,42 +44,95 @@ std::optional<IntArray> optional_int_array(Napi::Object object, const char* name
 
 namespace {
 
-// The length of a row of patches is the model's to check, but for being the same in all.
-void add_patches(Batch& batch, Napi::Value value) {
-  require(value.IsArray(), "E_SHAPE", "\"patches\" is no array");
-  const Napi::Array arrays = value.As<Napi::Array>();
-  require(int64_t(arrays.Length()) == batch.image_count, "E_BATCH", "patches holds ", arrays.Length(), " arrays for ",
-          batch.image_count, " pictures");
-  for (int64_t i = 0; i < batch.image_count; ++i) {
-    const Napi::Value each = arrays.Get(uint32_t(i));
-    require(each.IsTypedArray() && each.As<Napi::TypedArray>().TypedArrayType() == napi_float32_array, "E_SHAPE",
-            "the patches of picture ", i, " are no Float32Array");
-    const auto numbers = each.As<Napi::Float32Array>();
-    const int64_t size = int64_t(numbers.ElementLength()), count = batch.patches_of(i);
-    require(count > 0 && size % count == 0 && (i == 0 || size / count == batch.patch_values), "E_BATCH", "picture ", i,
-            " has ", size, " numbers for ", count, " patches", i == 0 ? "" : ", unlike the first one");
-    batch.patch_values = size / count;
-    batch.patch_count += count;
-    batch.patches.push_back(numbers.Data());
+// A part of the picture that messages call `name`.
+template <typename T>
+T part(const nlohmann::json& json, const char* key, const std::string& name) {
+  try {
+    return json.at(key).get<T>();
+  } catch (const nlohmann::json::exception&) {
+    fail("E_BATCH", name, ": \"", key, "\" is missing or has the wrong type");
   }
 }
 
+PatchLayout layout_argument(Napi::Value value, const std::string& name) {
+  require(value.IsObject(), "E_BATCH", name, " has no layout");
+  const auto json = to_json(value);
+  PatchLayout layout;
+  layout.patch_size = part<int>(json, "patchSize", name);
+  layout.temporal_patch_size = part<int>(json, "temporalPatchSize", name);
+  layout.merge_size = part<int>(json, "mergeSize", name);
+  const auto mean = part<std::vector<float>>(json, "mean", name), std = part<std::vector<float>>(json, "std", name);
+  require(mean.size() == 3 && std.size() == 3 && *std::min_element(std.begin(), std.end()) > 0, "E_BATCH", name,
+          ": mean and std must hold 3 numbers each, those of std above 0");
+  std::copy(mean.begin(), mean.end(), layout.mean);
+  std::copy(std.begin(), std.end(), layout.std);
+  return layout;
+}
+
+// All but the layout, which pictures share.
+Picture picture_without_layout(Napi::Object object, const std::string& name) {
+  Picture picture;
+  const Napi::Value pixels = object.Get("pixels"), grid = object.Get("grid"), tiles = object.Get("tiles");
+  require(is_array(pixels, napi_uint8_array), "E_SHAPE", "the pixels of ", name, " are no Uint8Array");
+  picture.pixels = pixels.As<Napi::Uint8Array>().Data();
+  picture.size = int64_t(pixels.As<Napi::Uint8Array>().ElementLength());
+  const auto sizes = part<std::vector<int32_t>>({{"grid", grid.IsArray() ? to_json(grid) : nullptr}}, "grid", name);
+  require(sizes.size() == 3, "E_BATCH", name, " has a grid of ", sizes.size(), " numbers, expected 3");
+  std::copy(sizes.begin(), sizes.end(), picture.grid);
+  if (tiles.IsUndefined()) return picture;
+  require(tiles.IsObject(), "E_BATCH", name, ": \"tiles\" is no object");
+  const auto json = to_json(tiles);
+  picture.tiles_wide = part<int32_t>(json, "across", name);
+  require(picture.tiles_wide > 0, "E_BATCH", name, " has rows of ", picture.tiles_wide, " tiles");
+  const auto overview = part<std::string>(json, "overview", name);
+  picture.interpolated = overview == "interpolated";
+  require(picture.interpolated || overview == "resized", "E_BATCH", name, " has an overview \"", overview,
+          "\"; expected resized or interpolated");
+  return picture;
+}
+
 }  // namespace
+
+Picture picture_argument(Napi::Value value) {
+  const std::string name = "the picture";
+  require(value.IsObject(), "E_BATCH", name, " is no object");
+  const Napi::Object object = value.As<Napi::Object>();
+  Picture picture = picture_without_layout(object, name);
+  picture.layout = layout_argument(object.Get("layout"), name);
+  check_picture(picture, name);
+  return picture;
+}
+
+static std::vector<Picture> picture_arguments(Napi::Value value) {
+  require(value.IsArray(), "E_SHAPE", "\"pictures\" is no array");
+  const Napi::Array array = value.As<Napi::Array>();
+  std::vector<Picture> pictures;
+  Napi::Value layout;
+  for (uint32_t i = 0; i < array.Length(); ++i) {
+    const std::string name = "picture " + std::to_string(i) + " of the batch";
+    const Napi::Value each = array.Get(i);
+    require(each.IsObject(), "E_BATCH", name, " is no object");
+    Picture picture = picture_without_layout(each.As<Napi::Object>(), name);
+    const Napi::Value own = each.As<Napi::Object>().Get("layout");
+    picture.layout = i > 0 && own.StrictEquals(layout) ? pictures.back().layout : layout_argument(own, name);
+    layout = own;
+    pictures.push_back(picture);
+  }
+  return pictures;
+}
 
 Batch batch_argument(Napi::Value value) {
   require(value.IsObject(), "E_BATCH", "expected a batch");
   Napi::Object object = value.As<Napi::Object>();
   const IntArray tokens = int_array(object, "tokens"), starts = int_array(object, "seqStarts"),
-                 positions = int_array(object, "positions"), grids = int_array(object, "grids");
+                 positions = int_array(object, "positions");
   require(starts.size >= 1, "E_BATCH", "seqStarts is empty");
   require(positions.size == 3 * tokens.size, "E_BATCH", "positions holds ", positions.size, " numbers, expected 3 x ",
           tokens.size);
-  require(grids.size % 3 == 0, "E_BATCH", "grids holds ", grids.size, " numbers, no multiple of 3");
   Batch batch;
   batch.tokens = tokens.data;
   batch.seq_starts = starts.data;
   batch.positions = positions.data;
-  batch.grids = grids.data;
   batch.token_count = tokens.size;
   if (const auto rows = optional_int_array(object, "featureRows")) {
     static const int32_t none = 0;  // an empty array may have no address
@@ -83,8 +140,7 @@ Batch batch_argument(Napi::Value value) {
     batch.feature_row_count = rows->size;
   }
   batch.sequence_count = starts.size - 1;
-  batch.image_count = grids.size / 3;
-  add_patches(batch, object.Get("patches"));
+  batch.pictures = picture_arguments(object.Get("pictures"));
   return batch;
 }
 

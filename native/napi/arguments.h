@@ -40,6 +40,8 @@ FloatArray float_array(Napi::Object object, const char* name);
 IntArray int_array(Napi::Object object, const char* name);
 std::optional<IntArray> optional_int_array(Napi::Object object, const char* name);
 
+// E_BATCH unless its parts fit each other.
+Picture picture_argument(Napi::Value value);
 Batch batch_argument(Napi::Value value);
 DType dtype_argument(const std::string& name);
 std::vector<AdapterSpec> adapter_arguments(const nlohmann::json& json);

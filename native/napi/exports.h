@@ -11,6 +11,7 @@ Napi::Value contrastive_loss(const Napi::CallbackInfo& info);
 Napi::Value top_k_export(const Napi::CallbackInfo& info);
 Napi::Value prepare_image(const Napi::CallbackInfo& info);
 Napi::Value prepare_tiles(const Napi::CallbackInfo& info);
+Napi::Value patchify_export(const Napi::CallbackInfo& info);
 Napi::Value load_model(const Napi::CallbackInfo& info);
 Napi::Value create_trainer(const Napi::CallbackInfo& info);
 Napi::Value bench_peaks(const Napi::CallbackInfo& info);

@@ -1,8 +1,5 @@
-// Decoded pictures to patches, on the picture threads (src/native.ts, PrepareImageInput and PrepareTilesInput).
-#include <cstring>
-
+// Decoded pictures to prepared ones, and these to patches, on the picture threads (src/native/images.ts).
 #include "napi/exports.h"
-#include "ops/patchify.h"
 #include "ops/resize.h"
 #include "ops/tiles.h"
 
@@ -12,17 +9,16 @@ namespace {
 
 constexpr int64_t kLargestSide = 1 << 20;
 
-struct Picture {
-  std::vector<const uint8_t*> frames;
-  int width, height, to_width, to_height;
-  Filter filter;
-  bool with_patches = false, keep_resized = false;
-  PatchLayout layout;
+// (height, width, 3) bytes
+struct Frame {
+  const uint8_t* pixels;
+  int width, height;
 };
 
-struct Prepared {
-  Written<float> patches;
-  std::vector<Written<uint8_t>> resized;
+struct Frames {
+  std::vector<Frame> frames;
+  int width, height;  // to be
+  Filter filter;
 };
 
 Filter filter_argument(const std::string& name) {
@@ -38,188 +34,124 @@ int side(Napi::Object input, const char* name) {
   return int(value);
 }
 
-const uint8_t* pixels_argument(Napi::Value value, const char* name, int width, int height) {
-  require(value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array, "E_SHAPE", name,
-          " is no Uint8Array");
-  auto bytes = value.As<Napi::Uint8Array>();
-  require(int64_t(bytes.ElementLength()) == int64_t(width) * height * 3, "E_SHAPE", name, " holds ",
-          bytes.ElementLength(), " bytes, expected ", width, " x ", height, " x 3");
-  return bytes.Data();
+Frame frame_argument(Napi::Value value, const std::string& name) {
+  require(value.IsObject(), "E_SHAPE", name, " is no object");
+  const Napi::Object object = value.As<Napi::Object>();
+  Frame frame{nullptr, side(object, "width"), side(object, "height")};
+  const Napi::Value data = object.Get("data");
+  require(data.IsTypedArray() && data.As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array, "E_SHAPE", name,
+          " has no Uint8Array of data");
+  const auto bytes = data.As<Napi::Uint8Array>();
+  require(int64_t(bytes.ElementLength()) == int64_t(frame.width) * frame.height * 3, "E_SHAPE", name, " holds ",
+          bytes.ElementLength(), " bytes, expected ", frame.width, " x ", frame.height, " x 3");
+  frame.pixels = bytes.Data();
+  return frame;
 }
 
-PatchLayout layout_argument(const nlohmann::json& json) {
-  PatchLayout layout;
-  layout.patch_size = field<int>(json, "patchSize");
-  layout.temporal_patch_size = field<int>(json, "temporalPatchSize");
-  layout.merge_size = field<int>(json, "mergeSize");
-  require(layout.patch_size > 0 && layout.temporal_patch_size > 0 && layout.merge_size > 0, "E_OPTION",
-          "a patch size is not positive");
-  const auto mean = field<std::vector<float>>(json, "mean"), std = field<std::vector<float>>(json, "std");
-  require(mean.size() == 3 && std.size() == 3, "E_OPTION", "mean and std must hold 3 numbers each");
-  for (size_t i = 0; i < 3; ++i) {
-    layout.mean[i] = mean[i];
-    layout.std[i] = std[i];
-  }
-  return layout;
-}
-
-Picture picture_argument(Napi::Object input) {
-  Picture picture;
-  picture.width = side(input, "width");
-  picture.height = side(input, "height");
-  picture.to_width = side(input, "toWidth");
-  picture.to_height = side(input, "toHeight");
-  picture.filter = filter_argument(input.Get("filter").ToString().Utf8Value());
-  picture.keep_resized = input.Get("keepResized").ToBoolean();
+Frames frames_argument(Napi::Object input) {
+  Frames frames{
+      {}, side(input, "toWidth"), side(input, "toHeight"), filter_argument(input.Get("filter").ToString().Utf8Value())};
   require(input.Get("frames").IsArray(), "E_SHAPE", "frames is no array");
-  Napi::Array frames = input.Get("frames").As<Napi::Array>();
-  require(frames.Length() > 0, "E_SHAPE", "frames is empty");
-  for (uint32_t i = 0; i < frames.Length(); ++i) {
-    const std::string name = "frame " + std::to_string(i);
-    picture.frames.push_back(pixels_argument(frames.Get(i), name.c_str(), picture.width, picture.height));
-  }
-  Napi::Value patches = input.Get("patches");
-  picture.with_patches = patches.IsObject();
-  if (!picture.with_patches) return picture;
-  const PatchLayout& layout = picture.layout = layout_argument(to_json(patches));
-  const int cell = layout.patch_size * layout.merge_size;
-  require(picture.to_width % cell == 0 && picture.to_height % cell == 0, "E_SHAPE", "the resized picture is ",
-          picture.to_width, " x ", picture.to_height, ", expected multiples of ", cell);
-  return picture;
+  const Napi::Array array = input.Get("frames").As<Napi::Array>();
+  require(array.Length() > 0, "E_SHAPE", "frames is empty");
+  for (uint32_t i = 0; i < array.Length(); ++i)
+    frames.frames.push_back(frame_argument(array.Get(i), "frame " + std::to_string(i)));
+  return frames;
 }
 
-void prepare(const Picture& picture, Prepared& result) {
-  const size_t bytes = size_t(picture.to_width) * size_t(picture.to_height) * 3;
-  const bool same = picture.width == picture.to_width && picture.height == picture.to_height;
-  std::vector<const uint8_t*> frames = picture.frames;
-  if (!same || picture.keep_resized) {
-    for (size_t i = 0; i < frames.size(); ++i) {
-      result.resized.emplace_back(bytes);
-      resize(result.resized[i].data(), picture.to_width, picture.to_height, frames[i], picture.width, picture.height,
-             picture.filter);
-      frames[i] = result.resized[i].data();
-    }
-  }
-  if (picture.with_patches) {
-    const PatchLayout& layout = picture.layout;
-    const int frame_count = int(frames.size());
-    const size_t slices = size_t((frame_count + layout.temporal_patch_size - 1) / layout.temporal_patch_size);
-    result.patches = Written<float>(bytes * slices * size_t(layout.temporal_patch_size));
-    patchify(result.patches.data(), frames.data(), frame_count, picture.to_width, picture.to_height, layout);
-  }
-  if (!picture.keep_resized) result.resized.clear();
+// Runs `make` on the picture threads; the promise is of what it returns.
+template <typename T>
+Napi::Value run(const Napi::CallbackInfo& info, std::function<Written<T>()> make) {
+  auto result = std::make_shared<Written<T>>();
+  Environment& environment = Environment::of(info.Env());
+  return environment.run(
+      info.Env(), environment.pictures(), info[0], [make, result] { *result = make(); },
+      [result](Napi::Env env) { return take_to_js(env, std::move(*result)); });
 }
 
 }  // namespace
 
 Napi::Value prepare_image(const Napi::CallbackInfo& info) {
   require(info[0].IsObject(), "E_OPTION", "prepareImage: expected an object");
-  const Picture picture = picture_argument(info[0].As<Napi::Object>());
-  auto result = std::make_shared<Prepared>();
-  Environment& environment = Environment::of(info.Env());
-  return environment.run(
-      info.Env(), environment.pictures(), info[0], [picture, result] { prepare(picture, *result); },
-      [picture, result](Napi::Env env) {
-        Napi::Object object = Napi::Object::New(env);
-        if (picture.with_patches) object.Set("patches", take_to_js(env, std::move(result->patches)));
-        if (picture.keep_resized) {
-          Napi::Array frames = Napi::Array::New(env, result->resized.size());
-          for (uint32_t i = 0; i < result->resized.size(); ++i)
-            frames.Set(i, take_to_js(env, std::move(result->resized[i])));
-          object.Set("resized", frames);
-        }
-        return object;
-      });
+  return run<uint8_t>(info, [frames = frames_argument(info[0].As<Napi::Object>())] {
+    const size_t bytes = size_t(frames.width) * size_t(frames.height) * 3;
+    Written<uint8_t> result(bytes * frames.frames.size());
+    uint8_t* to = result.data();
+    for (const Frame& frame : frames.frames) {
+      resize(to, frames.width, frames.height, frame.pixels, frame.width, frame.height, frames.filter);
+      to += bytes;
+    }
+    return result;
+  });
+}
+
+Napi::Value patchify_export(const Napi::CallbackInfo& info) {
+  return run<float>(info, [picture = picture_argument(info[0])] {
+    const int64_t count = picture.patches(), values = picture.layout.values();
+    Written<float> result(size_t(count * values));
+    const auto thread = Device::cpu(1);
+    patchify(Tensor(*thread, result.data(), DType::F32, {count, values}), {picture});
+    return result;
+  });
 }
 
 namespace {
 
 struct Tiles {
-  const uint8_t* pixels;
-  int width, height, to_width, to_height, tile;
-  bool transposed, interpolated, keep_canvas;
+  Frame picture;
+  int to_width, to_height, tile;
+  bool transposed, interpolated;
   Filter filter;
   Canvas canvas;
-  PatchLayout layout;
 };
 
 Tiles tiles_argument(Napi::Object input) {
   Tiles tiles;
-  tiles.width = side(input, "width");
-  tiles.height = side(input, "height");
+  tiles.picture = frame_argument(input.Get("picture"), "picture");
   tiles.to_width = side(input, "toWidth");
   tiles.to_height = side(input, "toHeight");
   tiles.tile = side(input, "tile");
-  tiles.pixels = pixels_argument(input.Get("pixels"), "pixels", tiles.width, tiles.height);
   tiles.transposed = input.Get("transposed").ToBoolean();
-  tiles.keep_canvas = input.Get("keepCanvas").ToBoolean();
   tiles.interpolated = input.Get("overview").ToString().Utf8Value() == "interpolated";
   tiles.filter = filter_argument(input.Get("filter").ToString().Utf8Value());
-  tiles.layout = layout_argument(to_json(input.Get("patches")));
   const auto canvas = to_json(input.Get("canvas"));
   tiles.canvas = {field<int>(canvas, "width"), field<int>(canvas, "height"), field<int>(canvas, "left"),
                   field<int>(canvas, "top"), field<uint8_t>(canvas, "fill")};
-  const int cell = tiles.layout.patch_size * tiles.layout.merge_size;
   const auto whole = [&](int length) { return length > 0 && length <= kLargestSide && length % tiles.tile == 0; };
-  require(tiles.layout.temporal_patch_size == 1 && tiles.tile % cell == 0 && whole(tiles.canvas.width) &&
-              whole(tiles.canvas.height),
-          "E_SHAPE", "a canvas of ", tiles.canvas.width, " x ", tiles.canvas.height, " cannot be cut into tiles of ",
-          tiles.tile, " and cells of ", cell);
+  require(whole(tiles.canvas.width) && whole(tiles.canvas.height), "E_SHAPE", "a canvas of ", tiles.canvas.width, " x ",
+          tiles.canvas.height, " cannot be cut into tiles of ", tiles.tile);
   return tiles;
 }
 
 // The picture at its new size.
 Written<uint8_t> resized(const Tiles& tiles) {
+  const auto [pixels, width, height] = tiles.picture;
   Written<uint8_t> to(size_t(tiles.to_width) * size_t(tiles.to_height) * 3);
   if (!tiles.transposed) {
-    resize(to.data(), tiles.to_width, tiles.to_height, tiles.pixels, tiles.width, tiles.height, tiles.filter);
+    resize(to.data(), tiles.to_width, tiles.to_height, pixels, width, height, tiles.filter);
     return to;
   }
-  Written<uint8_t> lying(size_t(tiles.width) * size_t(tiles.height) * 3), small(to.size);
-  transpose_pixels(lying.data(), tiles.pixels, tiles.width, tiles.height);
-  resize(small.data(), tiles.to_height, tiles.to_width, lying.data(), tiles.height, tiles.width, tiles.filter);
+  Written<uint8_t> lying(size_t(width) * size_t(height) * 3), small(to.size);
+  transpose_pixels(lying.data(), pixels, width, height);
+  resize(small.data(), tiles.to_height, tiles.to_width, lying.data(), height, width, tiles.filter);
   transpose_pixels(to.data(), small.data(), tiles.to_height, tiles.to_width);
   return to;
-}
-
-struct PreparedTiles {
-  Written<float> patches;
-  Written<uint8_t> canvas;
-};
-
-void prepare(const Tiles& tiles, PreparedTiles& result) {
-  const Canvas& canvas = tiles.canvas;
-  const size_t overview = size_t(tiles.tile) * size_t(tiles.tile) * 3;
-  result.canvas = Written<uint8_t>(size_t(canvas.width) * size_t(canvas.height) * 3);
-  result.patches = Written<float>(overview + result.canvas.size);
-  paste(result.canvas.data(), canvas, resized(tiles).data(), tiles.to_width, tiles.to_height);
-  if (tiles.interpolated) {
-    overview_patches(result.patches.data(), result.canvas.data(), canvas.width, canvas.height, tiles.tile,
-                     tiles.layout);
-  } else {
-    Written<uint8_t> whole(overview);
-    resize(whole.data(), tiles.tile, tiles.tile, tiles.pixels, tiles.width, tiles.height, tiles.filter);
-    tile_patches(result.patches.data(), whole.data(), tiles.tile, tiles.tile, tiles.tile, tiles.layout);
-  }
-  tile_patches(result.patches.data() + overview, result.canvas.data(), canvas.width, canvas.height, tiles.tile,
-               tiles.layout);
 }
 
 }  // namespace
 
 Napi::Value prepare_tiles(const Napi::CallbackInfo& info) {
   require(info[0].IsObject(), "E_OPTION", "prepareTiles: expected an object");
-  const Tiles tiles = tiles_argument(info[0].As<Napi::Object>());
-  auto result = std::make_shared<PreparedTiles>();
-  Environment& environment = Environment::of(info.Env());
-  return environment.run(
-      info.Env(), environment.pictures(), info[0], [tiles, result] { prepare(tiles, *result); },
-      [tiles, result](Napi::Env env) {
-        Napi::Object object = Napi::Object::New(env);
-        object.Set("patches", take_to_js(env, std::move(result->patches)));
-        if (tiles.keep_canvas) object.Set("canvas", take_to_js(env, std::move(result->canvas)));
-        return object;
-      });
+  return run<uint8_t>(info, [tiles = tiles_argument(info[0].As<Napi::Object>())] {
+    const Frame& picture = tiles.picture;
+    const Canvas& canvas = tiles.canvas;
+    const size_t overview = tiles.interpolated ? 0 : size_t(tiles.tile) * size_t(tiles.tile) * 3;
+    Written<uint8_t> result(overview + size_t(canvas.width) * size_t(canvas.height) * 3);
+    if (overview > 0)
+      resize(result.data(), tiles.tile, tiles.tile, picture.pixels, picture.width, picture.height, tiles.filter);
+    paste(result.data() + overview, canvas, resized(tiles).data(), tiles.to_width, tiles.to_height);
+    return result;
+  });
 }
 
 }  // namespace vlm2vec

@@ -1,7 +1,6 @@
 #include "ops/tiles.h"
 
 #include <cstring>
-#include <vector>
 
 #include "core/error.h"
 #include "ops/tiles_reference.h"
@@ -10,19 +9,10 @@ namespace vlm2vec {
 
 namespace {
 
-void check(const char* name, int width, int height, int tile, const PatchLayout& layout) {
-  const int step = layout.patch_size * layout.merge_size;
-  require(layout.temporal_patch_size == 1 && step > 0 && tile > 0 && tile % step == 0 && width > 0 && height > 0 &&
-              width % tile == 0 && height % tile == 0,
-          "E_SHAPE", name, ": ", width, " x ", height, " cannot be cut into tiles of ", tile, " and patches of ",
-          layout.patch_size, " merged ", layout.merge_size, " x ", layout.merge_size);
-}
-
 // As torch adds up four products.
-float sum_of_products(const float* values, int64_t stride, const float* weights) {
-  float sum = std::fma(values[0], weights[0], values[stride] * weights[1]);
-  sum = std::fma(values[2 * stride], weights[2], sum);
-  return std::fma(values[3 * stride], weights[3], sum);
+float sum_of_products(const float* values, const float* weights) {
+  const float sum = std::fma(values[0], weights[0], values[1] * weights[1]);
+  return std::fma(values[3], weights[3], std::fma(values[2], weights[2], sum));
 }
 
 }  // namespace
@@ -43,43 +33,24 @@ void paste(uint8_t* canvas, const Canvas& layout, const uint8_t* picture, int wi
                 size_t(width) * 3);
 }
 
-void tile_patches(float* patches, const uint8_t* canvas, int width, int height, int tile, const PatchLayout& layout) {
-  check("tile_patches", width, height, tile, layout);
-  const int64_t line = int64_t(width) * 3;
-  for (int top = 0; top < height; top += tile)
-    for (int left = 0; left < width; left += tile, patches += int64_t(tile) * tile * 3) {
-      const uint8_t* corner = canvas + top * line + int64_t(left) * 3;
-      patchify(patches, &corner, 1, tile, tile, layout, line);
-    }
+Overview::Overview(const uint8_t* canvas, int wide, int high, int tile, const PixelValues& values)
+    : canvas_(canvas), line_(int64_t(wide) * tile * 3), values_(values), rows_(size_t(tile)), columns_(size_t(tile)) {
+  for (int i = 0; i < tile; ++i) {
+    cubic_taps(rows_[size_t(i)].places, rows_[size_t(i)].weights, i, high * tile, tile);
+    cubic_taps(columns_[size_t(i)].places, columns_[size_t(i)].weights, i, wide * tile, tile);
+  }
 }
 
-void overview_patches(float* patches, const uint8_t* canvas, int width, int height, int tile,
-                      const PatchLayout& layout) {
-  check("overview_patches", width, height, tile, layout);
-  const PixelValues value_of(layout);
-  std::vector<int> columns(size_t(tile) * 4);
-  std::vector<float> weights(size_t(tile) * 4);
-  for (int x = 0; x < tile; ++x) cubic_taps(&columns[size_t(x) * 4], &weights[size_t(x) * 4], x, width, tile);
-
-  const int64_t line = int64_t(tile) * 3;
-  std::vector<float> rows(size_t(line) * 4), overview(size_t(tile) * size_t(line));
-  for (int y = 0; y < tile; ++y) {
-    int places[4];
-    float row_weights[4];
-    cubic_taps(places, row_weights, y, height, tile);
-    for (int k = 0; k < 4; ++k) {
-      const uint8_t* from = canvas + int64_t(places[k]) * width * 3;
-      for (int x = 0; x < tile; ++x)
-        for (int c = 0; c < 3; ++c) {
-          float values[4];
-          for (int l = 0; l < 4; ++l) values[l] = value_of(c, from[3 * columns[size_t(x * 4 + l)] + c]);
-          rows[size_t(k * line + 3 * x + c)] = sum_of_products(values, 1, &weights[size_t(x) * 4]);
-        }
-    }
-    for (int64_t i = 0; i < line; ++i)
-      overview[size_t(y * line + i)] = sum_of_products(&rows[size_t(i)], line, row_weights);
+float Overview::operator()(int channel, int y, int x) const {
+  const Taps &row = rows_[size_t(y)], &column = columns_[size_t(x)];
+  float sums[4];
+  for (int k = 0; k < 4; ++k) {
+    const uint8_t* from = canvas_ + row.places[k] * line_ + channel;
+    float values[4];
+    for (int l = 0; l < 4; ++l) values[l] = values_.value[channel][from[3 * column.places[l]]];
+    sums[k] = sum_of_products(values, column.weights);
   }
-  patchify_normalised(patches, overview.data(), tile, tile, layout);
+  return sum_of_products(sums, row.weights);
 }
 
 }  // namespace vlm2vec

@@ -2,6 +2,7 @@
 // of LLaVA-NeXT). Host memory, one thread. Pixels are (height, width, 3) bytes.
 #pragma once
 #include <cstdint>
+#include <vector>
 
 #include "ops/patchify.h"
 
@@ -17,16 +18,25 @@ struct Canvas {
 };
 void paste(uint8_t* canvas, const Canvas& layout, const uint8_t* picture, int width, int height);
 
-// Every tile of a canvas, row by row, each cut as ops/patchify.h cuts a picture: (tiles * (tile / patch)^2, 3 patch^2)
-// f32. The sides of the canvas are multiples of `tile`, `tile` one of patch_size * merge_size; temporal_patch_size 1.
-void tile_patches(float* patches, const uint8_t* canvas, int width, int height, int tile, const PatchLayout& layout);
-
-// The whole canvas at the size of one tile, cut likewise: ((tile / patch)^2, 3 patch^2) f32. Normalised first, then
-// interpolated as torch's F.interpolate(mode="bicubic") does, bit for bit (a = -0.75, no antialiasing, no rounding):
+// The whole canvas (high * tile, wide * tile, 3) at the size of one tile: normalised first, then interpolated as
+// torch's F.interpolate(mode="bicubic") does, bit for bit (a = -0.75, no antialiasing, no rounding):
 //   out(y, x) = sum_k wy_k sum_l wx_l in(y_k, x_l),  each sum fma(v0, w0, v1 w1), then fma for 2 and 3
 // which is how its AVX2 and AVX-512 builds add up. The canvas is a whole number of tiles each way, so that every
 // output lies on a pixel or half-way between two, and the weights are exact.
-void overview_patches(float* patches, const uint8_t* canvas, int width, int height, int tile,
-                      const PatchLayout& layout);
+class Overview {
+ public:
+  Overview(const uint8_t* canvas, int wide, int high, int tile, const PixelValues& values);
+  float operator()(int channel, int y, int x) const;
+
+ private:
+  struct Taps {
+    int places[4];
+    float weights[4];
+  };
+  const uint8_t* canvas_;
+  int64_t line_;  // bytes
+  PixelValues values_;
+  std::vector<Taps> rows_, columns_;  // (tile)
+};
 
 }  // namespace vlm2vec

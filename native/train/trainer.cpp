@@ -67,7 +67,7 @@ Context Trainer::context(const Batch& batch, const ChunkPlace& place, const std:
   context.step = uint64_t(place.step);
   if (options_.dropout > 0)
     context.row_ids =
-        vision ? row_ids(place.first_patch, batch.patch_count) : row_ids(place.first_token, batch.token_count);
+        vision ? row_ids(place.first_patch, batch.patch_count()) : row_ids(place.first_token, batch.token_count);
   return context;
 }
 
@@ -88,7 +88,7 @@ size_t Trainer::text_limit(const Batch& batch) const {
     const int64_t tokens = std::max(largest_chunk_, batch.token_count);
     return activation_bytes(weights_.config(), options_.compute, tokens, 0, false).all;
   }
-  const bool with_vision = encoder_->vision_trains() && batch.patch_count > 0;
+  const bool with_vision = encoder_->vision_trains() && batch.patch_count() > 0;
   const size_t vision = with_vision ? encoder_->vision_share(batch, options_.compute, limit) : 0;
   return std::max<size_t>(1, limit - std::min(limit, vision));
 }
@@ -118,13 +118,13 @@ Sharing Trainer::share(Batch& batch, const ChunkPlace& place, bool first) {
     batch.known_features += shape.features(sharing.known.back()->features);
   }
   batch.check(weights_.config());
-  require(place.brought.empty() || int64_t(place.brought.size()) == batch.image_count, "E_BATCH", "chunk ", place.chunk,
-          " of step ", place.step, " has ", batch.image_count, " pictures, but numbers for ", place.brought.size());
+  require(place.brought.empty() || int64_t(place.brought.size()) == batch.image_count(), "E_BATCH", "chunk ",
+          place.chunk, " of step ", place.step, " has ", batch.image_count(), " pictures, but numbers for ",
+          place.brought.size());
   for (size_t i = 0; i < place.brought.size(); ++i) {
     const int64_t number = place.brought[i];
     if (first && number >= 0) {
-      const int32_t* grid = batch.grids + 3 * i;
-      const int64_t rows = shape.rows(int64_t(grid[0]) * grid[1] * grid[2] / shape.merged);
+      const int64_t rows = shape.rows(batch.pictures[i].patches() / shape.merged);
       SharedPicture& picture = shared_[number];
       picture.features = features_.allocate(DType::F32, {rows, shape.width});
       if (encoder_->vision_trains()) picture.gradient = features_.allocate_zero(DType::F32, {rows, shape.width});
@@ -177,7 +177,7 @@ void Trainer::backward(Batch batch, const ChunkPlace& place, const float* dembed
   const Sharing sharing = share(batch, place, false);
   keep_turned_copies(weights_.device(), largest_chunk_ < kManyRows);
   const size_t limit = options_.activation_memory;
-  const bool with_vision = encoder_->vision_trains() && batch.patch_count > 0;
+  const bool with_vision = encoder_->vision_trains() && batch.patch_count() > 0;
   const size_t vision_share = with_vision ? encoder_->vision_share(batch, options_.compute, limit) : 0;
 
   const auto kept = chunk_saved_.find(place.chunk);

@@ -32,24 +32,32 @@ export async function writeInputs({ folder, config: source, items, lengths, imag
     at += array.byteLength
     return [at - array.byteLength, array.length]
   }
-  const index = list.map(({ tokens, positions, visuals }) => ({
-    tokens: put(tokens),
-    positions: put(positions),
-    visuals: visuals.map(({ patches, ...visual }) => ({ ...visual, patches: put(patches) }))
-  }))
+  const index = []
+  for (const { tokens, positions, visuals } of list) {
+    const patches = await Promise.all(visuals.map((visual) => native().patchify(visual)))
+    index.push({
+      tokens: put(tokens),
+      positions: put(positions),
+      visuals: visuals.map((visual, i) => ({ ...visual, patches: put(patches[i]), pixels: put(visual.pixels) }))
+    })
+  }
   writeFileSync(join(folder, 'items.json'), JSON.stringify(index))
   writeFileSync(join(folder, 'items.bin'), Buffer.concat(parts))
 }
 
-/** The items as `embed` and `train` have them after preparation. */
-export function readInputs(folder) {
+/** The items as `embed` and `train` have them after preparation; with `patches` too, for candidates that begin from these. */
+export function readInputs(folder, { patches = false } = {}) {
   const bytes = readFileSync(join(folder, 'items.bin'))
   const array = (Type, [offset, length]) => new Type(bytes.buffer, bytes.byteOffset + offset, length)
   return JSON.parse(readFileSync(join(folder, 'items.json'), 'utf8')).map(({ tokens, positions, visuals }, i) => ({
     prompt: '',
     tokens: array(Int32Array, tokens),
     positions: array(Int32Array, positions),
-    visuals: visuals.map((visual) => ({ ...visual, patches: array(Float32Array, visual.patches) })),
+    visuals: visuals.map(({ patches: place, pixels, ...visual }) => ({
+      ...visual,
+      pixels: array(Uint8Array, pixels),
+      ...(patches && { patches: array(Float32Array, place) })
+    })),
     contentKey: String(i),
     inputKey: String(i)
   }))

@@ -11,7 +11,7 @@ const BATCH_TOKENS = 4096
 const PICTURES = 16 // a batch of one size
 
 await candidate(async ({ folder, dtype, variant, threads }) => {
-  const items = readInputs(folder)
+  const items = readInputs(folder, { patches: true })
   const options = { intraOpNumThreads: Number(threads), interOpNumThreads: 1, graphOptimizationLevel: 'all' }
   const encoder = await (variant === 'transformers.js' ? openTransformers : openRuntime)(folder, dtype, options)
   const batches = batchesOf(items)

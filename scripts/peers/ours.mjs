@@ -9,7 +9,7 @@ import { native } from '../../dist/native.js'
 import { openConfig } from '../../dist/bench/model.js'
 import { PictureCache } from '../../dist/preprocess/picture-cache.js'
 import { inputRules } from '../../dist/preprocess/rules.js'
-import { patchesOf, readVisual, sizeVisual } from '../../dist/preprocess/visuals.js'
+import { preparationOf, prepareVisual, readVisual, sizeVisual } from '../../dist/preprocess/visuals.js'
 import { accumulateGradients } from '../../dist/train/grad-cache.js'
 import { contrastOf } from '../../dist/train/contrast.js'
 import { candidate } from './candidate.mjs'
@@ -79,6 +79,7 @@ async function train(settings) {
 async function images({ photos, items }) {
   const { config, settings } = await openConfig(null)
   const names = readdirSync(photos).sort()
+  const preparation = preparationOf(config.vision, settings)
   const prepare = async (index) => {
     const place = { imageRoot: photos, where: names[index % names.length], index: 0 }
     const sized = await sizeVisual(
@@ -86,7 +87,7 @@ async function images({ photos, items }) {
       { rules: inputRules(config), settings, pictures: new PictureCache(0) },
       place
     )
-    return (await patchesOf(sized, config.vision, settings, false)).patches
+    return native().patchify(await prepareVisual(sized, preparation))
   }
   const count = Number(items)
   let first = true

@@ -1,13 +1,14 @@
-/** Encoded pictures to patches: what `embed` and `train` do before they compute, read ahead as they do. */
+/** Encoded pictures to patches: what `embed` and `train` do before a tower computes, read ahead as they do. */
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import sharp from 'sharp'
 import { Vlm2VecError } from '../errors.js'
 import { mapOrdered, PREPARED_AHEAD } from '../model/pipeline.js'
+import { native } from '../native.js'
 import { integer, modelPath, nullable, option, path } from '../options.js'
 import { PictureCache } from '../preprocess/picture-cache.js'
 import { inputRules } from '../preprocess/rules.js'
-import { patchesOf, readVisual, sizeVisual } from '../preprocess/visuals.js'
+import { preparationOf, prepareVisual, readVisual, sizeVisual } from '../preprocess/visuals.js'
 import { randomFloats } from './inputs.js'
 import { defineKind } from './kinds.js'
 import { timed } from './measure.js'
@@ -26,12 +27,13 @@ export const images = defineKind({
     if (maxPixels !== null) settings.image = { minPixels: Math.min(settings.image.minPixels, maxPixels), maxPixels }
     const encoded = folder === null ? await randomPictures() : await picturesIn(folder)
     const pictures = new PictureCache(0)
+    const preparation = preparationOf(config.vision!, settings)
     let bytes = 0
     const prepare = async (index: number): Promise<number> => {
       const place = { imageRoot: '.', where: `picture ${index}`, index: 0 }
       const visual = await readVisual(encoded[index % encoded.length]!, place)
       const sized = await sizeVisual(visual, { rules: inputRules(config), settings, pictures }, place)
-      const { patches } = await patchesOf(sized, config.vision!, settings, false)
+      const patches = await native().patchify(await prepareVisual(sized, preparation))
       return patches.byteLength + sized.frames.reduce((sum, { data }) => sum + data.length, 0)
     }
     const all = async (): Promise<void> => {

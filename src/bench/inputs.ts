@@ -59,12 +59,17 @@ export function randomItem(config: ModelConfig, { length, side, seed }: RandomIt
   }
 }
 
+/** With these, the values of random bytes have variance 1. */
+const HALF = [0.5, 0.5, 0.5] as const
+const UNIFORM = [0.2898, 0.2898, 0.2898] as const
+
 function randomPicture({ family, vision }: ModelConfig, side: number, seed: number): PreparedVisual {
   if (!vision) throw new Vlm2VecError('E_OPTION', `A ${family} model takes text only: --case image=0.`)
-  const { patchSize, mergeSize, temporalPatchSize, inChannels } = vision
+  const { patchSize, mergeSize, temporalPatchSize } = vision
   const patches = Math.max(1, Math.round(side / (patchSize * mergeSize))) * mergeSize
   const grid: [number, number, number] = [1, patches, patches]
-  const values = patches * patches * inChannels * temporalPatchSize * patchSize * patchSize
-  const features = featureCount(grid, vision)
-  return { kind: 'image', key: `random ${seed}`, grid, patches: randomFloats(values, seed), features }
+  const next = randomWords(seed)
+  const pixels = new Uint8Array(3 * (patches * patchSize) ** 2).map(() => next() >>> 24)
+  const layout = { patchSize, mergeSize, temporalPatchSize, mean: HALF, std: UNIFORM }
+  return { kind: 'image', key: `random ${seed}`, grid, pixels, layout, features: featureCount(grid, vision) }
 }

@@ -2,6 +2,7 @@
 import { computePrepared, DEFAULT_BATCH_TOKENS } from '../model/compute.js'
 import { native } from '../native.js'
 import { integer, matching, modelPath, nullable, number, option } from '../options.js'
+import { pixelBytes } from '../preprocess/pictures.js'
 import type { PreparedItem } from '../preprocess/prepared.js'
 import { contrastOf } from '../train/contrast.js'
 import { accumulateGradients } from '../train/grad-cache.js'
@@ -120,9 +121,5 @@ function hasPicture(index: number, share: number): boolean {
 }
 
 function inputBytes(items: readonly PreparedItem[]): number {
-  return items.reduce(
-    (sum, { tokens, visuals }) =>
-      sum + 16 * tokens.length + visuals.reduce((bytes, { patches }) => bytes + patches.byteLength, 0),
-    0
-  )
+  return items.reduce((sum, item) => sum + 16 * item.tokens.length + pixelBytes(item), 0)
 }

@@ -5,9 +5,11 @@ import { defineCommand, type CommandContext } from '../command.js'
 import { writeTensors, type NamedTensor } from '../data/safetensors.js'
 import { Vlm2VecError } from '../errors.js'
 import { nullable, number, option, path } from '../options.js'
-import type { PreparedItem, PreparedVisual } from '../preprocess/prepared.js'
+import { native } from '../native.js'
+import { patchCount } from '../preprocess/pictures.js'
+import type { PreparedItem } from '../preprocess/prepared.js'
 import type { Processor } from '../preprocess/processor.js'
-import { tilePixels } from '../preprocess/tiles.js'
+import { overviewBytes, tilePixels } from '../preprocess/tiles.js'
 import type { ModelConfig } from '../model/config.js'
 import { openItems, shardCheck, type FileItem } from './items.js'
 import { loadEmbedder, modelOptions, preparation, promptOptions, type LoadValues } from './model-options.js'
@@ -55,10 +57,9 @@ export const command = defineCommand({
       shard: options.shard,
       stdin: context.stdin
     })
-    const keepResized = options.dump !== null || options.compare !== null
     const show = async (placed: FileItem, index: number): Promise<Shown> => {
       const item = await placed.item()
-      const prepared = await processor.prepare(item, { ...placed, keepResized })
+      const prepared = await processor.prepare(item, placed)
       const shown = { id: item.id ?? String(source.first + index), prepared }
       if (options.compare !== null) return shown
       await context.print(options.json ? JSON.stringify(itemLine(shown, processor.config)) : itemText(shown))
@@ -114,7 +115,7 @@ async function compare(
       const showAndCompare = async (placed: FileItem, index: number): Promise<Shown> => {
         const shown = await show(placed, index)
         if (!ids.has(shown.id)) return shown
-        const pixels = visualTensors(shown, embedder.processor.config).at(-1)?.data as Float32Array | undefined
+        const pixels = (await pixelValues(shown, embedder.processor.config))?.data
         const result = await compareItem({ ...shown, pixels }, { file, embedder, tolerance: options.tolerance })
         count.compared++
         if (result.first) count.different++
@@ -145,7 +146,9 @@ async function dump(file: string, { items, show, options, context }: Dump): Prom
       const showAndAdd = async (placed: FileItem, index: number): Promise<Shown> => {
         const shown = await show(placed, index)
         const { embeddings, lastHidden } = await embedder.embedPrepared(shown.prepared)
-        for (const tensor of visualTensors(shown, embedder.processor.config)) await add(tensor)
+        for (const tensor of resizedTensors(shown)) await add(tensor)
+        const values = await pixelValues(shown, embedder.processor.config)
+        if (values) await add(values)
         const tokens = shown.prepared.tokens.length
         await add({ name: `${shown.id}.last_hidden`, shape: [tokens, lastHidden.length / tokens], data: lastHidden })
         await add({ name: `${shown.id}.embedding`, shape: [embeddings.length], data: embeddings })
@@ -158,32 +161,36 @@ async function dump(file: string, { items, show, options, context }: Dump): Prom
   }
 }
 
-/** `<id>.resized` (height, width, 3), of videos (frames, height, width, 3), of further ones `<id>.resized.1`, ...; all patches, or tiles. */
-function visualTensors({ id, prepared: { visuals } }: Shown, { vision }: ModelConfig): NamedTensor[] {
-  if (visuals.length === 0) return []
-  const resized = visuals.map(({ kind, resized }, index) => {
-    const { width, height, frames } = resized!
-    const shape = kind === 'image' ? [height, width, 3] : [frames.length, height, width, 3]
-    const data = new Uint8Array(frames.reduce((sum, frame) => sum + frame.length, 0))
-    frames.forEach((frame, place) => data.set(frame, place * frame.length))
+/** `<id>.resized` (height, width, 3), of videos (frames, height, width, 3), of further ones `<id>.resized.1`, ... */
+function resizedTensors({ id, prepared: { visuals } }: Shown): NamedTensor[] {
+  return visuals.map(({ kind, grid, layout, tiles, pixels }, index) => {
+    const [height, width] = [grid[1] * layout.patchSize, grid[2] * layout.patchSize]
+    const data = tiles ? pixels.subarray(overviewBytes({ ...tiles, tile: width })) : pixels
+    const rows = tiles ? [(height * (grid[0] - 1)) / tiles.across, width * tiles.across] : [height, width]
+    const frames = data.length / (3 * rows[0]! * rows[1]!)
+    const shape = kind === 'image' ? [...rows, 3] : [frames, ...rows, 3]
     return { name: index === 0 ? `${id}.resized` : `${id}.resized.${index}`, shape, data }
   })
-  const rows = visuals.reduce((sum, visual) => sum + rowsOf(visual), 0)
-  const patches = new Float32Array(visuals.reduce((sum, visual) => sum + visual.patches.length, 0))
+}
+
+/** `<id>.pixel_values`: all patches, or tiles; undefined where there are no pictures. */
+async function pixelValues({ id, prepared: { visuals } }: Shown, { vision }: ModelConfig) {
+  if (visuals.length === 0) return undefined
+  const parts = await Promise.all(visuals.map((visual) => native().patchify(visual)))
+  const patches = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0))
   let offset = 0
-  for (const visual of visuals) {
-    patches.set(visual.patches, offset)
-    offset += visual.patches.length
+  for (const part of parts) {
+    patches.set(part, offset)
+    offset += part.length
   }
   const name = `${id}.pixel_values`
-  if (!visuals[0]!.imageSize) return [...resized, { name, shape: [rows, patches.length / rows], data: patches }]
+  const rows = visuals.reduce((sum, { grid }) => sum + patchCount(grid), 0)
+  if (!visuals[0]!.tiles) return { name, shape: [rows, patches.length / rows], data: patches }
   const { imageSize, patchSize, mergeSize } = vision!
   const tile = imageSize!
   const pixels = tilePixels(patches, { tile, patchSize, mergeSize })
-  return [...resized, { name, shape: [pixels.length / (3 * tile * tile), 3, tile, tile], data: pixels }]
+  return { name, shape: [pixels.length / (3 * tile * tile), 3, tile, tile], data: pixels }
 }
-
-const rowsOf = ({ grid }: PreparedVisual): number => grid[0] * grid[1] * grid[2]
 
 function itemLine({ id, prepared }: Shown, { text }: ModelConfig) {
   const length = prepared.tokens.length

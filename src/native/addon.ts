@@ -2,7 +2,7 @@
 import type { ModelConfig } from '../model/config.js'
 import type { BenchPeaks, NativeBenchCase } from './bench.js'
 import type { BackendInfo, DeviceOptions, DType, Quantize } from './device.js'
-import type { PrepareImageInput, PrepareImageResult, PrepareTilesInput, PrepareTilesResult } from './images.js'
+import type { PreparedPicture, PrepareImageInput, PrepareTilesInput } from './images.js'
 import type { AdapterModule, LinearModule, LoadOptions, MemoryUse, NativeModel } from './model.js'
 import type { ContrastiveLossInput, ContrastiveLossResult, TopKInput } from './similarity.js'
 import type { NativeTrainer, TrainerOptions } from './trainer.js'
@@ -31,8 +31,12 @@ export interface Addon {
   contrastiveLoss(input: ContrastiveLossInput, options: DeviceOptions): Promise<ContrastiveLossResult>
   /** (B, k) indices and scores, best first; -1 where there are fewer than k candidates. */
   topK(input: TopKInput, options: DeviceOptions): Promise<{ indices: Int32Array; scores: Float32Array }>
-  prepareImage(input: PrepareImageInput): Promise<PrepareImageResult>
-  prepareTiles(input: PrepareTilesInput): Promise<PrepareTilesResult>
+  /** Resizes as Pillow does: (frames, toHeight, toWidth, 3) bytes. */
+  prepareImage(input: PrepareImageInput): Promise<Uint8Array>
+  /** The pixels of a picture of tiles (`PreparedPicture.pixels`). */
+  prepareTiles(input: PrepareTilesInput): Promise<Uint8Array>
+  /** (P, PD) what a tower makes of a picture's pixels by itself, when it is its turn. */
+  patchify(picture: PreparedPicture): Promise<Float32Array>
   loadModel(options: LoadOptions): Promise<NativeModel>
   createTrainer(options: TrainerOptions): Promise<NativeTrainer>
   benchPeaks(options: DeviceOptions): Promise<BenchPeaks>

@@ -1,6 +1,7 @@
 /** What a model is given. */
+import type { PreparedPicture } from './images.js'
 
-/** Sequences of tokens and pictures, packed: no padding, no mask. B sequences, T tokens, P patches, I pictures or videos. */
+/** Sequences of tokens and pictures, packed: no padding, no mask. B sequences, T tokens, I pictures or videos. */
 export interface Batch {
   /** (T) token ids, placeholders expanded */
   tokens: Int32Array
@@ -8,10 +9,8 @@ export interface Batch {
   seqStarts: Int32Array
   /** (3, T) rotary positions: time, height, width */
   positions: Int32Array
-  /** (I) normalised patches of each picture or video, (its patches, PD), in order of their placeholders in `tokens` */
-  patches: Float32Array[]
-  /** (I, 3) patches in time, height and width of each picture or video */
-  grids: Int32Array
+  /** (I) in order of their placeholders in `tokens` */
+  pictures: readonly PreparedPicture[]
   /**
    * (N) what stands at each placeholder: >= 0 a feature of the batch's pictures, then of known ones (`ChunkPlace.known`);
    * -1, -2, ... a learned separator of the model. Needed for models with separators (`VisionConfig.separators`), and where a

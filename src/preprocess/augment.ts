@@ -1,6 +1,6 @@
 /** Random flips and crops of training pictures, before resizing: a pure function of seed, epoch, row and place in the row. */
 import { randomUniform } from '../data/random.js'
-import type { RgbImage } from './image.js'
+import type { RgbImage } from '../native.js'
 
 export interface Augmentation {
   /** probability of a horizontal flip, 0 to 1 */

@@ -3,9 +3,8 @@ import type { Batch } from '../native.js'
 import { picturesOf, VisualNumbers, type BatchPictures } from './pictures.js'
 import type { PreparedItem } from './prepared.js'
 
-/** B items to T tokens, P patches and I pictures or videos, in the order given; equal pictures once. */
+/** B items to T tokens and I pictures or videos, in the order given; equal pictures once. */
 export function packBatch(items: readonly PreparedItem[], pictures: BatchPictures = equalOnce(items)): Batch {
-  const visuals = [...pictures.own.values()]
   const tokenCount = items.reduce((sum, item) => sum + item.tokens.length, 0)
   const tokens = new Int32Array(tokenCount)
   const seqStarts = new Int32Array(items.length + 1)
@@ -19,10 +18,8 @@ export function packBatch(items: readonly PreparedItem[], pictures: BatchPicture
     start += length
     seqStarts[index + 1] = start
   }
-  const patches = visuals.map((visual) => visual.patches)
-  const grids = Int32Array.from(visuals.flatMap(({ grid }) => grid))
   const featureRows = joinedRows(pictures)
-  return { tokens, seqStarts, positions, patches, grids, ...(featureRows && { featureRows }) }
+  return { tokens, seqStarts, positions, pictures: [...pictures.own.values()], ...(featureRows && { featureRows }) }
 }
 
 function equalOnce(items: readonly PreparedItem[]): BatchPictures {

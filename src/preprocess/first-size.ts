@@ -1,7 +1,6 @@
 /** Sizes that a picture is given, by a resize of its own, before the model's rule decides on its size. */
 import type { FirstSize } from '../model/preset.js'
-import { native } from '../native.js'
-import type { RgbImage } from './image.js'
+import { native, type RgbImage } from '../native.js'
 import { smartResize, type PixelBudget } from './smart-resize.js'
 
 /** Of qwen-vl-utils, with Qwen2-VL's patches. */
@@ -36,14 +35,7 @@ function sizeBy(rule: FirstSize, size: Size, where: string): Size | undefined {
 export async function inFirstSize(image: RgbImage, rule: FirstSize, where: string): Promise<RgbImage> {
   const size = firstSize(rule, image, where)
   if (!size) return image
-  const { resized } = await native().prepareImage({
-    frames: [image.data],
-    width: image.width,
-    height: image.height,
-    toWidth: size.width,
-    toHeight: size.height,
-    filter: 'bicubic',
-    keepResized: true
-  })
-  return { ...size, data: resized![0]! }
+  const { width: toWidth, height: toHeight } = size
+  const data = await native().prepareImage({ frames: [image], toWidth, toHeight, filter: 'bicubic' })
+  return { ...size, data }
 }

@@ -3,9 +3,8 @@
  * then cut around the centre, black where the picture is smaller.
  */
 import { Fields } from '../json-fields.js'
-import { native } from '../native.js'
+import { native, type RgbImage } from '../native.js'
 import type { VisionConfig } from '../model/config.js'
-import type { RgbImage } from './image.js'
 import type { ImageSettings } from './image-settings.js'
 
 export interface Size {
@@ -94,16 +93,12 @@ export async function fitPicture(
   { resized, left, top }: Placed,
   { width, height, filter }: Size & Pick<ImageSettings, 'filter'>
 ): Promise<Uint8Array> {
-  const result = await native().prepareImage({
-    frames: [image.data],
-    width: image.width,
-    height: image.height,
+  const pixels = await native().prepareImage({
+    frames: [image],
     toWidth: resized.width,
     toHeight: resized.height,
-    filter,
-    keepResized: true
+    filter
   })
-  const pixels = result.resized![0]!
   const square = new Uint8Array(width * height * 3)
   const first = Math.max(0, -left)
   const last = Math.min(width, resized.width - left)

@@ -8,14 +8,8 @@ import { fileURLToPath } from 'node:url'
 import sharp, { type Metadata } from 'sharp'
 import { Vlm2VecError } from '../errors.js'
 import type { ImageSource } from '../data/item.js'
+import type { RgbImage } from '../native.js'
 import { decodeGif } from './gif.js'
-
-/** (height, width, 3) bytes. */
-export interface RgbImage {
-  width: number
-  height: number
-  data: Uint8Array
-}
 
 /** Pixels of a picture before resizing, at most: memory for three bytes each is needed. */
 export const DEFAULT_PIXEL_LIMIT = 256_000_000

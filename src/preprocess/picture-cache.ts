@@ -1,5 +1,5 @@
 /** Decoded pictures, the latest used kept while they fit: training on small pictures reads each again and again. */
-import type { RgbImage } from './image.js'
+import type { RgbImage } from '../native.js'
 
 export class PictureCache {
   readonly #images = new Map<string, RgbImage>()

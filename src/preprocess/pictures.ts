@@ -1,4 +1,5 @@
 /** The pictures and videos of a batch, each once, however many items show it. */
+import { isDeepStrictEqual } from 'node:util'
 import type { VisionConfig } from '../model/config.js'
 import type { PreparedItem, PreparedVisual } from './prepared.js'
 
@@ -14,9 +15,13 @@ export function featureCount(
 export const patchesOf = (item: PreparedItem): number =>
   item.visuals.reduce((sum, { grid }) => sum + patchCount(grid), 0)
 
+/** What an item's pictures take. */
+export const pixelBytes = (item: PreparedItem): number =>
+  item.visuals.reduce((sum, { pixels }) => sum + pixels.byteLength, 0)
+
 export const patchCount = ([t, h, w]: PreparedVisual['grid']): number => t * h * w
 
-/** Numbers visuals from 0 on; those of the same patches have the same number, unless `shareEqual` is false. */
+/** Numbers visuals from 0 on; equal ones have the same number, unless `shareEqual` is false. */
 export class VisualNumbers {
   readonly #known = new Map<string, { visual: PreparedVisual; number: number }[]>()
   #count = 0
@@ -26,22 +31,21 @@ export class VisualNumbers {
   of(visual: PreparedVisual): number {
     if (!this.shareEqual) return this.#count++
     const alike = this.#known.get(visual.key) ?? []
-    const same = alike.find((each) => samePatches(each.visual, visual))
+    const same = alike.find((each) => samePicture(each.visual, visual))
     if (same) return same.number
     this.#known.set(visual.key, [...alike, { visual, number: this.#count }])
     return this.#count++
   }
 }
 
-function samePatches(a: PreparedVisual, b: PreparedVisual): boolean {
-  if (a.patches === b.patches) return true
-  const bytes = ({ patches }: PreparedVisual) => Buffer.from(patches.buffer, patches.byteOffset, patches.byteLength)
-  return a.grid.every((size, axis) => size === b.grid[axis]) && bytes(a).equals(bytes(b))
+function samePicture(a: PreparedVisual, b: PreparedVisual): boolean {
+  const facts = ({ grid, layout, tiles }: PreparedVisual) => ({ grid, layout, tiles })
+  return isDeepStrictEqual(facts(a), facts(b)) && (a.pixels === b.pixels || Buffer.compare(a.pixels, b.pixels) === 0)
 }
 
 /** The pictures of one batch. */
 export interface BatchPictures {
-  /** those whose patches it holds, and their numbers */
+  /** those that it holds, and their numbers */
   own: Map<number, PreparedVisual>
   /** those whose features are there already: they follow those of its own */
   known: Map<number, PreparedVisual>
@@ -49,7 +53,7 @@ export interface BatchPictures {
   uses: number[]
 }
 
-/** Pictures by number; those that are known need no patches. */
+/** Pictures by number; those that are known need not be there. */
 export function picturesOf(
   items: readonly PreparedItem[],
   numberOf: (visual: PreparedVisual) => number,

@@ -1,3 +1,5 @@
+import type { PreparedPicture } from '../native.js'
+
 /** An item after tokenizing and picture preparation: ready to be packed into a batch. */
 export interface PreparedItem {
   /** the assembled prompt, placeholders not expanded */
@@ -12,24 +14,18 @@ export interface PreparedItem {
   rows?: number
   /** equal for items of the same prompt and the same picture bytes (SHA-256, hex) */
   contentKey: string
-  /** equal only for items of the same tokens and patches: augmented pictures are others each time */
+  /** equal only for items of the same tokens and pixels: augmented pictures are others each time */
   inputKey: string
 }
 
-export interface PreparedVisual {
+export interface PreparedVisual extends PreparedPicture {
   kind: 'image' | 'video'
-  /** of what the patches were made from: visuals of the same patches have the same key */
+  /** of what the pixels were made from: visuals of the same pixels have the same key */
   key: string
-  /** patches in time, height and width */
-  grid: [number, number, number]
-  /** (grid[0] * grid[1] * grid[2], PD) */
-  patches: Float32Array
   /** features that the tower makes of it; one stands at each of its tokens */
   features: number
   /** of models with separators: what stands at each of its tokens (Batch.featureRows), counted from its own first feature */
   featureRows?: Int32Array
   /** height and width, of tiled pictures, as the model's own processor reports them */
   imageSize?: [number, number]
-  /** pixels after resizing: frames of (height, width, 3) bytes; only where asked for */
-  resized?: { width: number; height: number; frames: Uint8Array[] }
 }

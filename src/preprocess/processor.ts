@@ -1,4 +1,4 @@
-/** Items to model inputs: the prompt, its tokens with placeholders expanded, their positions, and the patches of pictures. */
+/** Items to model inputs: the prompt, its tokens with placeholders expanded, their positions, and resized pictures. */
 import { Vlm2VecError } from '../errors.js'
 import type { ImageSource, Item, Video } from '../data/item.js'
 import { readModelConfig, takesPictures, type ModelConfig } from '../model/config.js'
@@ -9,6 +9,7 @@ import { DualTokens, dualItem } from './dual.js'
 import { contentKey, inputKey } from './keys.js'
 import { checkKinds, placeholdersOf } from './kinds.js'
 import { PictureCache } from './picture-cache.js'
+import { pixelBytes } from './pictures.js'
 import { checkPlaceholders, expandPlaceholders, inPromptOrder } from './placeholder-tokens.js'
 import type { PreparedItem } from './prepared.js'
 import { assemblePrompt, type Placeholders } from './prompt.js'
@@ -18,10 +19,12 @@ import { Tokenizer } from './tokenizer.js'
 import {
   bytesOf,
   DEFAULT_FPS,
-  patchesOf,
+  preparationOf,
+  prepareVisual,
   readVisual,
   sizeVisual,
   type EncodedVisual,
+  type Preparation,
   type SizedVisual,
   type VisualPlace
 } from './visuals.js'
@@ -31,13 +34,12 @@ export interface ItemPlace {
   imageRoot: string
   /** for messages: 'items.jsonl: record 3' */
   label: string
-  keepResized?: boolean
   augment?: Augmentation | undefined
-  /** asked for the bytes that the pictures take, before they are decoded; afterwards it holds what the patches take */
+  /** asked for the bytes that the pictures take, before they are decoded; afterwards it holds what they take prepared */
   slot?: Slot | undefined
 }
 
-/** An item whose pictures have sizes, but no patches yet. */
+/** An item whose pictures have sizes, but are not resized yet. */
 interface Unfinished {
   text: string
   tokens: Int32Array
@@ -47,6 +49,9 @@ interface Unfinished {
 }
 
 export class Processor {
+  /** undefined: the model takes text only */
+  private readonly preparation: Preparation | undefined
+
   private constructor(
     readonly config: ModelConfig,
     readonly rules: InputRules,
@@ -58,7 +63,9 @@ export class Processor {
     readonly chatTemplate: ChatTemplate | undefined,
     private readonly dual: DualTokens | undefined,
     readonly pictures: PictureCache
-  ) {}
+  ) {
+    this.preparation = config.vision && preparationOf(config.vision, settings)
+  }
 
   /** E_MODEL: config, tokenizer or processor files that are missing or not supported. E_OPTION: options that don't fit. */
   static async load(directory: string, options: ProcessorOptions = {}): Promise<Processor> {
@@ -90,7 +97,7 @@ export class Processor {
   async prepare(item: Item, place: ItemPlace): Promise<PreparedItem> {
     try {
       const prepared = await this.prepareInside(item, place)
-      place.slot?.keep(prepared.visuals.reduce((sum, { patches }) => sum + patches.byteLength, 0))
+      place.slot?.keep(pixelBytes(prepared))
       return prepared
     } catch (error) {
       place.slot?.keep(0)
@@ -148,7 +155,7 @@ export class Processor {
 
   private async finish(
     item: Item,
-    { keepResized = false, augment }: ItemPlace,
+    { augment }: ItemPlace,
     { text, tokens, runs, encoded, sized }: Unfinished
   ): Promise<PreparedItem> {
     const key = contentKey(text, encoded)
@@ -156,7 +163,7 @@ export class Processor {
       prompt: text,
       tokens,
       positions: this.rules.positions(tokens, runs, this.settings.positions),
-      visuals: await Promise.all(sized.map((each) => patchesOf(each, this.config.vision!, this.settings, keepResized))),
+      visuals: await Promise.all(sized.map((each) => prepareVisual(each, this.preparation!))),
       contentKey: key,
       inputKey: inputKey(key, item, augment)
     }
@@ -164,7 +171,7 @@ export class Processor {
 
   private async reserve(encoded: EncodedVisual[], { slot }: ItemPlace): Promise<void> {
     if (!slot || encoded.length === 0) return
-    const bytes = await Promise.all(encoded.map((visual) => bytesOf(visual, this, this.config.vision!)))
+    const bytes = await Promise.all(encoded.map((visual) => bytesOf(visual, this)))
     await slot.reserve(bytes.reduce((sum, each) => sum + each, 0))
   }
 

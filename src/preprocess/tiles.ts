@@ -1,7 +1,5 @@
 /** Pictures that are cut into square tiles, each of which the vision tower sees by itself. */
-import { native } from '../native.js'
-import type { RgbImage } from './image.js'
-import type { Triple } from './image-settings.js'
+import { native, type PictureTiles, type PreparedPicture, type PrepareTilesInput, type RgbImage } from '../native.js'
 
 export interface Size {
   width: number
@@ -21,40 +19,31 @@ export interface TiledPicture {
   /** of the rest of the canvas: value of each channel */
   fill: number
   tile: number
-  /** the whole as one tile: the picture resized by itself, or the normalised canvas interpolated (ops/tiles.h) */
-  overview: 'resized' | 'interpolated'
+  overview: PictureTiles['overview']
 }
 
-export interface TilePatches {
-  filter: 'bilinear' | 'bicubic' | 'lanczos'
-  patchSize: number
-  mergeSize: number
-  mean: Triple
-  std: Triple
-}
-
-/** The overview and the tiles row by row, each as patches (patches of all, PD); the bytes of the canvas where asked for. */
-export async function tilePatches(
-  image: RgbImage,
+/** The overview, where it is a picture by itself, and the canvas. */
+export async function prepareTiles(
+  picture: RgbImage,
   { transposed, resized, canvas, left, top, fill, tile, overview }: TiledPicture,
-  { filter, ...patches }: TilePatches,
-  keepCanvas: boolean
-): Promise<{ patches: Float32Array; canvas?: Uint8Array }> {
-  return native().prepareTiles({
-    pixels: image.data,
-    width: image.width,
-    height: image.height,
+  filter: PrepareTilesInput['filter']
+): Promise<Required<Pick<PreparedPicture, 'pixels' | 'tiles'>>> {
+  const pixels = await native().prepareTiles({
+    picture,
     transposed,
     toWidth: resized.width,
     toHeight: resized.height,
     filter,
     canvas: { width: canvas.width, height: canvas.height, left, top, fill },
     tile,
-    overview,
-    patches: { ...patches, temporalPatchSize: 1 },
-    keepCanvas
+    overview
   })
+  return { pixels, tiles: { across: canvas.width / tile, overview } }
 }
+
+/** Bytes of the overview in front of the canvas. */
+export const overviewBytes = ({ tile, overview }: Pick<TiledPicture, 'tile' | 'overview'>): number =>
+  overview === 'resized' ? 3 * tile ** 2 : 0
 
 /** Tiles of a picture, the overview among them. */
 export const tileCount = ({ canvas, tile }: TiledPicture): number => 1 + (canvas.width / tile) * (canvas.height / tile)

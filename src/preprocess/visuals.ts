@@ -1,19 +1,19 @@
-/** Pictures and videos of an item to normalised patches: read, decode, augment, size, and one native pass. */
+/** Pictures and videos of an item as batches hold them: read, decoded, augmented, sized and resized. */
 import { createHash } from 'node:crypto'
-import { native } from '../native.js'
+import { native, type PatchLayout, type PreparedPicture, type RgbImage } from '../native.js'
 import type { ImageSource, Video } from '../data/item.js'
 import type { VisionConfig } from '../model/config.js'
 import { augment, type Augmentation } from './augment.js'
 import { inFirstSize } from './first-size.js'
-import { fitPicture, type Placed } from './fit.js'
-import { decodePicture, measurePicture, readPicture, type RgbImage } from './image.js'
+import { fitPicture } from './fit.js'
+import { decodePicture, measurePicture, readPicture } from './image.js'
 import { visualKey } from './keys.js'
 import type { PictureCache } from './picture-cache.js'
-import { featureCount, patchCount } from './pictures.js'
+import { featureCount } from './pictures.js'
 import type { PreparedVisual } from './prepared.js'
 import type { InputRules, PictureSize } from './rules.js'
 import type { ProcessorSettings } from './settings.js'
-import { tilePatches, type TiledPicture } from './tiles.js'
+import { overviewBytes, prepareTiles } from './tiles.js'
 
 /** A picture or video whose size after resizing is known. */
 export interface SizedVisual extends PictureSize {
@@ -65,19 +65,18 @@ export interface Sizing {
   pictures: PictureCache
 }
 
-/** Bytes that it takes decoded, and as patches: by its header, before anything is decoded. */
+/** Bytes that it takes decoded, and prepared: by its header, before anything is decoded. */
 export async function bytesOf(
   { kind, encoded }: EncodedVisual,
-  { rules, settings }: Omit<Sizing, 'pictures'>,
-  { inChannels, temporalPatchSize, patchSize }: VisionConfig
+  { rules, settings }: Omit<Sizing, 'pictures'>
 ): Promise<number> {
   const sizes = await Promise.all(encoded.map((bytes) => measurePicture(bytes, settings.pixelLimit)))
   const [first] = sizes
   if (!first) return 0
   const decoded = sizes.reduce((sum, size) => sum + 3 * (size ? size.width * size.height : 0), 0)
   try {
-    const { grid } = rules.size({ kind, frames: encoded.length, ...first }, settings, '')
-    return decoded + 4 * patchCount(grid) * inChannels * temporalPatchSize * patchSize ** 2
+    const { width, height, tiled } = rules.size({ kind, frames: encoded.length, ...first }, settings, '')
+    return decoded + encoded.length * 3 * width * height + (tiled ? overviewBytes(tiled) : 0)
   } catch {
     return decoded // its turn for an error comes
   }
@@ -111,90 +110,44 @@ export async function sizeVisual(
   }
 }
 
-export async function patchesOf(
-  visual: SizedVisual,
-  vision: VisionConfig,
-  settings: ProcessorSettings,
-  keepResized: boolean
-): Promise<PreparedVisual> {
-  if (visual.tiled) return tiledPatches(visual, visual.tiled, { vision, settings, keepResized })
-  const { width, height, kind, key, grid } = visual
-  const frames = await (visual.placed ? fitted(visual, visual.placed, settings) : ofOneSize(visual, settings.filter))
-  const { patches, resized } = await native().prepareImage({
-    ...frames,
-    toWidth: width,
-    toHeight: height,
-    filter: settings.filter,
-    patches: {
-      patchSize: vision.patchSize,
-      temporalPatchSize: vision.temporalPatchSize,
-      mergeSize: vision.mergeSize,
-      mean: settings.mean,
-      std: settings.std
-    },
-    keepResized
-  })
-  return {
-    kind,
-    key,
-    grid,
-    patches: patches!,
-    features: featureCount(grid, vision),
-    ...(resized ? { resized: { width, height, frames: resized } } : {})
-  }
-}
-
-async function tiledPatches(
-  { kind, key, grid, width, height, frames, featureRows, imageSize }: SizedVisual,
-  tiled: TiledPicture,
-  { vision, settings, keepResized }: { vision: VisionConfig; settings: ProcessorSettings; keepResized: boolean }
-): Promise<PreparedVisual> {
-  const { patchSize, mergeSize } = vision
-  const layout = { filter: settings.filter, patchSize, mergeSize, mean: settings.mean, std: settings.std }
-  const { patches, canvas } = await tilePatches(frames[0]!, tiled, layout, keepResized)
-  return {
-    kind,
-    key,
-    grid,
-    patches,
-    features: featureCount(grid, vision),
-    featureRows: featureRows!,
-    ...(imageSize && { imageSize }),
-    ...(canvas ? { resized: { width, height, frames: [canvas] } } : {})
-  }
-}
-
-async function fitted(
-  { frames: [picture], width, height }: SizedVisual,
-  placed: Placed,
-  { filter }: ProcessorSettings
-): Promise<{ frames: Uint8Array[]; width: number; height: number }> {
-  return { frames: [await fitPicture(picture!, placed, { width, height, filter })], width, height }
-}
-
-/** Frames of one size as they are; others resized first, each from its own size. */
-async function ofOneSize(
-  { frames, width, height }: SizedVisual,
+/** What all prepared pictures of a model share. */
+export interface Preparation {
+  vision: VisionConfig
+  layout: PatchLayout
   filter: ProcessorSettings['filter']
-): Promise<{ frames: Uint8Array[]; width: number; height: number }> {
-  const { width: fromWidth, height: fromHeight } = frames[0]!
-  if (frames.every((frame) => frame.width === fromWidth && frame.height === fromHeight))
-    return { frames: frames.map((frame) => frame.data), width: fromWidth, height: fromHeight }
-  const resized = await Promise.all(
-    frames.map(async (frame) => {
-      const result = await native().prepareImage({
-        frames: [frame.data],
-        width: frame.width,
-        height: frame.height,
-        toWidth: width,
-        toHeight: height,
-        filter,
-        keepResized: true
-      })
-      return result.resized![0]!
-    })
-  )
-  return { frames: resized, width, height }
+}
+
+export function preparationOf(vision: VisionConfig, { mean, std, filter }: ProcessorSettings): Preparation {
+  const { patchSize, temporalPatchSize, mergeSize } = vision
+  return { vision, layout: { patchSize, temporalPatchSize, mergeSize, mean, std }, filter }
+}
+
+export async function prepareVisual(
+  visual: SizedVisual,
+  { vision, layout, filter }: Preparation
+): Promise<PreparedVisual> {
+  const { kind, key, grid, featureRows, imageSize } = visual
+  return {
+    kind,
+    key,
+    grid,
+    ...(await pixelsOf(visual, filter)),
+    layout,
+    features: featureCount(grid, vision),
+    ...(featureRows && { featureRows }),
+    ...(imageSize && { imageSize })
+  }
+}
+
+async function pixelsOf(
+  { frames, width, height, tiled, placed }: SizedVisual,
+  filter: Preparation['filter']
+): Promise<Pick<PreparedPicture, 'pixels' | 'tiles'>> {
+  const [first] = frames as [RgbImage, ...RgbImage[]]
+  if (tiled) return prepareTiles(first, tiled, filter)
+  if (placed) return { pixels: await fitPicture(first, placed, { width, height, filter }) }
+  if (frames.length === 1 && first.width === width && first.height === height) return { pixels: first.data }
+  return { pixels: await native().prepareImage({ frames, toWidth: width, toHeight: height, filter }) }
 }
 
 function isVideo(visual: ImageSource | Video): visual is Video {

@@ -5,6 +5,7 @@
 import { availableParallelism } from 'node:os'
 import type { Example, Item } from '../data/item.js'
 import { PREPARED_BYTES } from '../preprocess/byte-budget.js'
+import { pixelBytes } from '../preprocess/pictures.js'
 import type { PreparedItem } from '../preprocess/prepared.js'
 import type { PreparedExample } from './contrast.js'
 
@@ -56,7 +57,7 @@ export async function* batches<Row extends { example: Example }>(
 
 function bytesOf(batch: PreparedExample[]): number {
   const items = batch.flatMap(({ query, positives, negatives }) => [query, ...positives, ...negatives])
-  return items.reduce((sum, { visuals }) => visuals.reduce((bytes, { patches }) => bytes + patches.byteLength, sum), 0)
+  return items.reduce((sum, item) => sum + pixelBytes(item), 0)
 }
 
 type Run = <T>(work: () => Promise<T>) => Promise<T>

@@ -6,7 +6,7 @@ import { Vlm2VecError } from '../errors.js'
 import { native, type MemoryUse } from '../native.js'
 import { packBatch } from '../preprocess/batch.js'
 import { PREPARED_BYTES } from '../preprocess/byte-budget.js'
-import { patchesOf } from '../preprocess/pictures.js'
+import { patchesOf, pixelBytes } from '../preprocess/pictures.js'
 import type { PreparedItem } from '../preprocess/prepared.js'
 import { batches } from './batches.js'
 import { contrastOf, type PreparedExample } from './contrast.js'
@@ -99,7 +99,7 @@ async function checkRows({ rows }: RunSetup, signal: AbortSignal | undefined): P
   throw new Vlm2VecError('E_DATA', `${first.message}${more}`)
 }
 
-/** The first rows of the run's order, without the values of their patches. */
+/** The first rows of the run's order. */
 async function sampleRows({ rows, prepare, options }: RunSetup): Promise<PreparedExample[]> {
   const count = Math.min(rows.length, Math.max(SAMPLE, Math.min(options.train.batch_size, 4 * SAMPLE)))
   const sample: PreparedExample[] = []
@@ -115,7 +115,7 @@ function describe(setup: RunSetup, sample: PreparedExample[], items: PreparedIte
   const contrast = contrastOf(sample, options.train.duplicates)
   const candidates = perRow(contrast.targets.length)
   const tokens = items.map((item) => item.tokens.length)
-  const batchBytes = perRow(sum(items.map(patchBytes)))
+  const batchBytes = perRow(sum(items.map(pixelBytes)))
   const ahead = Math.max(0, Math.min(prefetch, Math.floor(PREPARED_BYTES / Math.max(batchBytes, 1))))
   const cache = options.train.picture_cache_mib * MIB
   const [stepTokens, stepPatches] = [perRow(sum(tokens)), perRow(sum(items.map(patchesOf)))]
@@ -141,7 +141,7 @@ function describe(setup: RunSetup, sample: PreparedExample[], items: PreparedIte
       setup,
       { items, stepTokens: Math.ceil(stepTokens), stepPatches: Math.ceil(stepPatches) },
       {
-        inputs: (ahead + 1) * batchBytes + 2 * largest(items, patchBytes, chunk),
+        inputs: (ahead + 1) * batchBytes,
         pictures: Math.min(cache, (setup.processor.pictures.bytes / sample.length) * rows.length),
         embeddings: 2 * 4 * (batch + candidates) * config.text.hiddenSize
       }
@@ -182,8 +182,6 @@ function largest(items: readonly PreparedItem[], of: (item: PreparedItem) => num
   const values = items.map(of).sort((a, b) => b - a)
   return sum(values.slice(0, count))
 }
-
-const patchBytes = ({ visuals }: PreparedItem): number => sum(visuals.map(({ patches }) => patches.byteLength))
 
 /** Candidates a query that equal one of its positives without being one. */
 function maskedPerQuery(sample: PreparedExample[], duplicates: 'mask' | 'keep'): number {

@@ -108,21 +108,16 @@ describe('functions of arrays', () => {
 
   it.each<[string, object]>([
     ['no frames', { frames: [] }],
-    ['a frame of another size', { frames: [new Uint8Array(11)] }],
-    ['a frame of another type', { frames: [new Float32Array(12)] }],
+    ['frames of nothing', { frames: [undefined] }],
+    ['a frame of another size', { frames: [{ width: 2, height: 2, data: new Uint8Array(11) }] }],
+    ['a frame of another type', { frames: [{ width: 2, height: 2, data: new Float32Array(12) }] }],
+    ['a frame without a width', { frames: [{ height: 2, data: new Uint8Array(12) }] }],
     ['a side of 0', { toWidth: 0 }],
     ['a side of millions', { toWidth: 2 ** 21 }],
-    ['an unknown filter', { filter: 'box' }],
-    [
-      'patches that do not fit',
-      { patches: { patchSize: 5, temporalPatchSize: 2, mergeSize: 2, mean: [0, 0, 0], std: [1, 1, 1] } }
-    ],
-    ['patches without a mean', { patches: { patchSize: 2, temporalPatchSize: 2, mergeSize: 2, std: [1, 1, 1] } }]
+    ['an unknown filter', { filter: 'box' }]
   ])('prepareImage refuses %s', async (_, change) => {
     const input = {
-      frames: [new Uint8Array(12)],
-      width: 2,
-      height: 2,
+      frames: [{ width: 2, height: 2, data: new Uint8Array(12) }],
       toWidth: 4,
       toHeight: 4,
       filter: 'bicubic' as const

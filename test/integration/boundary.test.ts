@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { writeTinyModel } from '../../scripts/tiny-model.mjs'
 import { Vlm2VecError } from '../../src/index.js'
 import { readModelConfig, type ModelConfig } from '../../src/model/config.js'
-import { native, type Batch, type NativeModel, type NativeTrainer } from '../../src/native.js'
+import { native, type Batch, type NativeModel, type NativeTrainer, type PreparedPicture } from '../../src/native.js'
 import { codeOf } from './code-of.js'
 import { golden, temporaryFolder } from './golden.js'
 
@@ -44,14 +44,20 @@ afterAll(async () => {
   await trainer.close()
 })
 
-/** Two sequences, of three tokens and of one picture (2 x 2 patches, one token). */
+/** 2 x 2 patches, which become one token. */
+const picture = (): PreparedPicture => ({
+  grid: [1, 2, 2],
+  pixels: new Uint8Array(28 * 28 * 3).fill(200),
+  layout: { patchSize: 14, temporalPatchSize: 2, mergeSize: 2, mean: [0.5, 0.5, 0.5], std: [0.2, 0.2, 0.2] }
+})
+
+/** Two sequences, of three tokens and of one picture. */
 function batch(change: Partial<Record<keyof Batch, unknown>> = {}): Batch {
   return {
     tokens: new Int32Array([1, 2, 3, config.tokens.image]),
     seqStarts: new Int32Array([0, 3, 4]),
     positions: new Int32Array([0, 1, 2, 0, 0, 1, 2, 0, 0, 1, 2, 0]),
-    patches: [new Float32Array(4 * 1176).fill(0.5)],
-    grids: new Int32Array([1, 2, 2]),
+    pictures: [picture()],
     ...change
   } as Batch
 }
@@ -74,19 +80,12 @@ const BROKEN_BATCHES: [string, () => unknown][] = [
   ['starts beyond the tokens', () => batch({ seqStarts: new Int32Array([0, 3, 1000000]) })],
   ['an empty sequence', () => batch({ seqStarts: new Int32Array([0, 0, 4]) })],
   ['too few positions', () => batch({ positions: new Int32Array(11) })],
-  ['too few patches', () => batch({ patches: [new Float32Array(3 * 1176)] })],
-  ['patches of another width', () => batch({ patches: [new Float32Array(4 * 1175)] })],
-  ['no patches', () => batch({ patches: [new Float32Array(0)] })],
-  ['patches as one array', () => batch({ patches: new Float32Array(4 * 1176) })],
-  ['patches of another type', () => batch({ patches: [new Float64Array(4 * 1176)] })],
-  ['patches of fewer pictures', () => batch({ patches: [] })],
-  ['patches of more pictures', () => batch({ patches: [new Float32Array(4 * 1176), new Float32Array(4 * 1176)] })],
-  ['a grid of two numbers', () => batch({ grids: new Int32Array([1, 2]) })],
-  ['a grid below 0', () => batch({ grids: new Int32Array([1, -2, -2]) })],
-  ['a grid that cannot be merged', () => batch({ grids: new Int32Array([1, 1, 4]) })],
-  ['grids whose size overflows', () => batch({ grids: new Int32Array([2 ** 30, 2 ** 30, 2 ** 30]) })],
+  ['no pictures', () => batch({ pictures: undefined })],
+  ['a picture by itself', () => batch({ pictures: picture() })],
+  ['fewer pictures', () => batch({ pictures: [] })],
+  ['more pictures', () => batch({ pictures: [picture(), picture()] })],
   ['a picture without its token', () => batch({ tokens: new Int32Array([1, 2, 3, 4]) })],
-  ['a token without its picture', () => batch({ patches: [], grids: new Int32Array(0) })]
+  ['a token without its picture', () => batch({ pictures: [] })]
 ]
 
 describe('a batch', () => {

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { writeTinyModel } from '../../scripts/tiny-model.mjs'
 import { Embedder } from '../../src/index.js'
+import { native } from '../../src/native.js'
 import { fromFloats, golden, temporaryFolder, writeTensors, type StoredTensor } from './golden.js'
 import { jsonLines, runCli } from './run-cli.js'
 import { ONE_THREAD, writeRows } from './tiny.js'
@@ -36,7 +37,7 @@ beforeAll(async () => {
     states.set('one.prompt', text(prepared.prompt))
     states.set('one.input_ids', integers(prepared.tokens))
     states.set('one.positions', integers(prepared.positions))
-    states.set('one.pixel_values', numbers(prepared.visuals[0]!.patches))
+    states.set('one.pixel_values', numbers(await native().patchify(prepared.visuals[0]!)))
     for (const { name, data } of result.states!) states.set(`one.${name}`, numbers(data))
     states.set('one.last_hidden', numbers(result.lastHidden))
     states.set('one.embedding', numbers(result.embeddings))

@@ -36,12 +36,8 @@ struct Sequences : BatchArrays {
     if (!grid.empty()) bring(seed, grid);
     show(length, seed, grid);
   }
-  // The patches of a picture alone, and the tokens of a sequence that shows one.
-  void bring(int32_t seed, const std::vector<int32_t>& grid) {
-    grids.insert(grids.end(), grid.begin(), grid.end());
-    const int64_t count = int64_t(grid[0]) * grid[1] * grid[2] * 24;
-    for (int64_t i = 0; i < count; ++i) patches.push_back(random_normal(3, uint64_t(seed), uint64_t(i)));
-  }
+  // A picture alone, and the tokens of a sequence that shows one.
+  void bring(int32_t seed, const std::vector<int32_t>& grid) { add_picture(grid, 24, uint64_t(seed)); }
   void show(int length, int32_t seed, const std::vector<int32_t>& grid) {
     int32_t at = 0;
     const auto put = [&](int32_t token, int32_t t, int32_t h, int32_t w) {
@@ -61,7 +57,7 @@ struct Sequences : BatchArrays {
   Batch batch() {
     positions.clear();
     for (const auto& axis : axes) positions.insert(positions.end(), axis.begin(), axis.end());
-    return BatchArrays::batch(24);
+    return BatchArrays::batch(2, 2);
   }
 };
 
@@ -77,7 +73,7 @@ inline void append(Sequences& to, const Sequences& from) {
   for (size_t i = 1; i < from.starts.size(); ++i) to.starts.push_back(int32_t(to.tokens.size()) + from.starts[i]);
   to.tokens.insert(to.tokens.end(), from.tokens.begin(), from.tokens.end());
   to.grids.insert(to.grids.end(), from.grids.begin(), from.grids.end());
-  to.patches.insert(to.patches.end(), from.patches.begin(), from.patches.end());
+  to.pixels.insert(to.pixels.end(), from.pixels.begin(), from.pixels.end());
   for (int a = 0; a < 3; ++a) to.axes[a].insert(to.axes[a].end(), from.axes[a].begin(), from.axes[a].end());
 }
 

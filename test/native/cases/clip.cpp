@@ -35,7 +35,7 @@ struct Item : BatchArrays {
     for (int i = 0; i < text; ++i) tokens.push_back(int32_t(random_bits(5, 1, uint64_t(i)) % 48));
     int32_t first = 0;
     for (const int32_t count : tiles) {
-      grids.insert(grids.end(), {count, side, side});
+      add_picture({count, side, side}, 12, uint64_t(grids.size()));
       const int32_t features = count * side * side;
       if (llava) {
         for (int32_t i = 0; i < features; ++i) feature_rows.push_back(first + i);
@@ -44,7 +44,6 @@ struct Item : BatchArrays {
       for (int32_t i = 0; i < (llava ? features + 1 : 1); ++i) tokens.push_back(llava ? 49 : 50);
       first += features;
     }
-    for (int64_t i = 0; i < int64_t(first) * 12; ++i) patches.push_back(random_normal(3, 2, uint64_t(i)));
     starts.push_back(int32_t(tokens.size()));
     positions.assign(3 * tokens.size(), 0);
     for (size_t i = 0; i < positions.size(); ++i) positions[i] = int32_t(i % tokens.size());
@@ -57,7 +56,7 @@ std::vector<float> embed(const std::string& family, const Item& item) {
   const auto device = Device::cpu(1);
   EmbeddingModel model(*device, config, {checkpoint.path}, {});
   std::vector<float> result(size_t(model.dimension()));
-  model.embed(item.batch(12), result.data(), nullptr, nullptr);
+  model.embed(item.batch(1, 1), result.data(), nullptr, nullptr);
   return result;
 }
 

@@ -42,7 +42,7 @@ std::map<std::string, std::vector<float>> gradients(Device& device, TrainerOptio
           d.push_back(embeddings);
         }
         place.first_token += int64_t(sequences.tokens.size());
-        place.first_patch += int64_t(sequences.patches.size()) / 24;
+        place.first_patch += sequences.patch_count();
       }
     }
     if (step < 2) trainer.update({1e-2f, 0, 1});
@@ -113,7 +113,7 @@ void check_many_rows(Device& device) {
   place.step = 2;
   trainer.embed(all.batch(), place, together.data(), nullptr);
   place.first_token = int64_t(large.tokens.size());
-  place.first_patch = int64_t(large.patches.size()) / 24;
+  place.first_patch = large.patch_count();
   trainer.embed(item(4).batch(), place, alone.data(), nullptr);
   expect(std::memcmp(alone.data(), together.data() + 32, 32 * 4) == 0, "an item behind many rows differs");
 }
@@ -301,8 +301,11 @@ const Cases cases(
         Sequences sequences = item(1);
         Batch batch = sequences.batch();
         batch.check(config);
-        batch.patch_count += 4;
-        expect_error("E_BATCH", {"patches"}, [&] { batch.check(config); });
+        batch.pictures[0].size -= 24;
+        expect_error("E_BATCH", {"picture 0", "bytes"}, [&] { batch.check(config); });
+        batch = sequences.batch();
+        batch.pictures[0].layout.temporal_patch_size = 1;
+        expect_error("E_BATCH", {"picture 0", "layout"}, [&] { batch.check(config); });
         sequences.tokens.back() = 48;
         expect_error("E_BATCH", {"placeholder"}, [&] { sequences.batch().check(config); });
         Sequences empty;

@@ -11,10 +11,6 @@ using namespace vlm2vec::test;
 
 namespace {
 
-PatchLayout layout_of(int patch, int merge) {
-  return {patch, 1, merge, {0.48145466f, 0.4578275f, 0.40821073f}, {0.26862954f, 0.26130258f, 0.27577711f}};
-}
-
 // Calls f(value, c, y, x) for every value of one tile's patches.
 template <typename F>
 void each_value(const float* patches, int tile, const PatchLayout& layout, const F& f) {
@@ -56,38 +52,54 @@ const Cases cases("tiles",
                            paste(canvas.data(), {5, 5, 4, 1, 0}, pixels.data(), 2, 3);
                          });
                        }},
-                      {"tiles follow each other row by row, each in patches",
+                      {"tiles follow the overview row by row, each in patches",
                        [] {
-                         for (int merge : {1, 2}) {
-                           const PatchLayout layout = layout_of(2, merge);
-                           const int tile = 8, width = 24, height = 16;
-                           const Pixels pixels = noise(width, height, 5);
-                           std::vector<float> patches(size_t(width * height * 3) + 1, -7);
-                           tile_patches(patches.data(), pixels.data(), width, height, tile, layout);
-                           expect(patches.back() == -7, "written beyond the last patch");
-                           for (int index = 0; index < 6; ++index)
-                             each_value(&patches[size_t(index * tile * tile * 3)], tile, layout,
-                                        [&](float value, int c, int y, int x) {
-                                          const int row = index / 3 * tile + y, column = index % 3 * tile + x;
-                                          const uint8_t pixel = pixels[size_t((row * width + column) * 3 + c)];
-                                          expect(value == patch_value(pixel, layout.mean[c], layout.std[c]), "tile ",
-                                                 index, " channel ", c, " y ", y, " x ", x, ": ", value);
-                                        });
-                         }
-                         const PatchLayout layout = layout_of(2, 1);
-                         expect_error("E_SHAPE", {"tile_patches", "24 x 15"},
-                                      [&] { tile_patches(nullptr, nullptr, 24, 15, 8, layout); });
+                         for (int merge : {1, 2})
+                           for (bool interpolated : {false, true}) {
+                             const PatchLayout layout = clip_layout(2, 1, merge);
+                             const int tile = 8, width = 24, height = 16;
+                             const Pixels overview = noise(tile, tile, 6), canvas = noise(width, height, 5);
+                             Pixels pixels = interpolated ? Pixels() : overview;
+                             pixels.insert(pixels.end(), canvas.begin(), canvas.end());
+                             const auto patches = patches_of(tiles_of(pixels, 3, 2, tile, interpolated, layout));
+                             for (int index = interpolated ? 1 : 0; index < 7; ++index)
+                               each_value(
+                                   &patches[size_t(index * tile * tile * 3)], tile, layout,
+                                   [&](float value, int c, int y, int x) {
+                                     const int at = index - 1, row = at / 3 * tile + y, column = at % 3 * tile + x;
+                                     const uint8_t pixel = index == 0 ? overview[size_t((y * tile + x) * 3 + c)]
+                                                                      : canvas[size_t((row * width + column) * 3 + c)];
+                                     expect(value == patch_value(pixel, layout.mean[c], layout.std[c]), "tile ", index,
+                                            " channel ", c, " y ", y, " x ", x, ": ", value);
+                                   });
+                           }
+                       }},
+                      {"bytes, rows and frames that are none of a canvas of tiles are refused",
+                       [] {
+                         const Pixels pixels(7 * 8 * 8 * 3);
+                         const PatchLayout layout = clip_layout(2, 1, 1);
+                         const auto refused = [&](std::initializer_list<const char*> words, const auto& change) {
+                           Picture picture = tiles_of(pixels, 3, 2, 8, false, layout);
+                           check_picture(picture, "it");
+                           change(picture);
+                           expect_error("E_BATCH", words, [&] { check_picture(picture, "it"); });
+                         };
+                         refused({"it", "6 tiles", "6 x 192"}, [](Picture& each) { each.interpolated = true; });
+                         refused({"it", "1343 bytes"}, [](Picture& each) { each.size -= 1; });
+                         refused({"rows of 4"}, [](Picture& each) { each.tiles_wide = 4; });
+                         refused({"rows of -1"}, [](Picture& each) { each.tiles_wide = -1; });
+                         refused({"square"}, [](Picture& each) { each.grid[1] = 2, each.grid[2] = 8; });
+                         refused({"overview"}, [](Picture& each) { each.grid[0] = 1; });
+                         refused({"tiles"}, [](Picture& each) { each.layout.temporal_patch_size = 2; });
                        }},
                       {"the overview agrees with the formula in double precision",
                        [] {
                          for (int across : {1, 2, 3, 4})
                            for (int down : {1, 2, 5}) {
-                             const PatchLayout layout = layout_of(2, 2);
+                             const PatchLayout layout = clip_layout(2, 1, 2);
                              const int tile = 8, width = across * tile, height = down * tile;
                              const Pixels pixels = noise(width, height, 5);
-                             std::vector<float> patches(size_t(tile * tile * 3) + 1, -7);
-                             overview_patches(patches.data(), pixels.data(), width, height, tile, layout);
-                             expect(patches.back() == -7, "written beyond the last patch");
+                             const auto patches = patches_of(tiles_of(pixels, across, down, tile, true, layout));
                              each_value(patches.data(), tile, layout, [&](float value, int c, int y, int x) {
                                const double expected =
                                    overview_reference<double>(pixels.data(), width, height, tile, layout, c, y, x);
@@ -108,10 +120,11 @@ const Cases cases("tiles",
                                          {4, 4, 0x70444e2c698f73b8ull}, {1, 16, 0x4b9f7053a2015f46ull},
                                          {8, 2, 0x9b9f12b12aebb7d2ull}};
                          for (const auto& each : recorded) {
-                           const PatchLayout layout = layout_of(14, 1);
-                           const int tile = 28, width = each.across * tile, height = each.down * tile;
-                           std::vector<float> patches(size_t(tile * tile * 3));
-                           overview_patches(patches.data(), picture(width, height).data(), width, height, tile, layout);
+                           const int tile = 28;
+                           const Pixels canvas = picture(each.across * tile, each.down * tile);
+                           auto patches =
+                               patches_of(tiles_of(canvas, each.across, each.down, tile, true, clip_layout(14, 1, 1)));
+                           patches.resize(size_t(tile * tile * 3));
                            expect(hash(patches) == each.expected, each.across, " x ", each.down, " tiles: hash ",
                                   std::hex, hash(patches));
                          }

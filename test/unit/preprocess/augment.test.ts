@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { augment, type Augmentation } from '../../../src/preprocess/augment.js'
-import type { RgbImage } from '../../../src/preprocess/image.js'
+import type { RgbImage } from '../../../src/native.js'
 
 /** A picture whose bytes tell where they were: red is the column, green the row. */
 function gridImage(width: number, height: number): RgbImage {

@@ -5,7 +5,8 @@ import { describe, expect, it } from 'vitest'
 import { Fields } from '../../../src/json-fields.js'
 import type { VisionConfig } from '../../../src/model/config.js'
 import { fitPicture, placePicture, readFit, type Fit } from '../../../src/preprocess/fit.js'
-import { decodePicture, type RgbImage } from '../../../src/preprocess/image.js'
+import type { RgbImage } from '../../../src/native.js'
+import { decodePicture } from '../../../src/preprocess/image.js'
 
 interface Case {
   name: string

@@ -7,6 +7,7 @@ import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { readItem, type Item } from '../../../src/data/item.js'
 import { readJsonLines } from '../../../src/data/jsonl.js'
+import { native } from '../../../src/native.js'
 import type { PreparedItem } from '../../../src/preprocess/prepared.js'
 import { Processor, type ItemPlace } from '../../../src/preprocess/processor.js'
 import type { ProcessorOptions } from '../../../src/preprocess/settings.js'
@@ -44,17 +45,17 @@ describe.each(['mrope', 'sequential'] as const)('Processor, positions %s', (posi
   it.each(items.map((item, index) => [item.id!, item, inputs[index]!] as const))(
     'makes of item %s what transformers makes of it',
     async (_, item, expected) => {
-      const prepared = await prepare(item, { positions }, { keepResized: true })
+      const prepared = await prepare(item, { positions })
       expect(prepared.prompt).toBe(expected.prompt)
       expect([...prepared.tokens]).toEqual(expected.input_ids)
       expect(byAxis(prepared)).toEqual(expected[positions])
       expect(prepared.visuals.map(({ grid }) => grid)).toEqual(expected.grids)
       const resized = createHash('sha256')
-      for (const visual of prepared.visuals) for (const frame of visual.resized!.frames) resized.update(frame)
+      for (const { pixels } of prepared.visuals) resized.update(pixels)
       expect(resized.digest('hex')).toBe(expected.resized_sha256)
-      for (const [index, { patches }] of prepared.visuals.entries()) {
+      for (const [index, visual] of prepared.visuals.entries()) {
         const values = expected.pixel_values[index]!
-        expect(samples(patches, values.length)).toEqual(Float32Array.from(values))
+        expect(samples(await native().patchify(visual), values.length)).toEqual(Float32Array.from(values))
       }
     }
   )
@@ -68,7 +69,7 @@ function samples(values: Float32Array, count: number): Float32Array {
 
 describe('Processor.prepare', () => {
   const scene = (index: number): string => `scene${index}.png`
-  const image = (prepared: PreparedItem, index = 0): Float32Array => prepared.visuals[index]!.patches
+  const image = (prepared: PreparedItem, index = 0): Uint8Array => prepared.visuals[index]!.pixels
 
   it('puts pictures in the order of their numbered placeholders', async () => {
     const text = 'first <|image_2|> then <|image_1|>'
@@ -99,10 +100,10 @@ describe('Processor.prepare', () => {
           .toBuffer()
       )
     )
-    const both = await prepare({ videos: [{ frames }] }, {}, { keepResized: true })
-    expect(both.visuals[0]).toMatchObject({ grid: [1, 4, 6], resized: { width: 84, height: 56 } })
-    const single = await prepare({ images: [frames[1]!] }, { maxPixels: 84 * 56 }, { keepResized: true })
-    expect(both.visuals[0]!.resized!.frames[1]).toEqual(single.visuals[0]!.resized!.frames[0])
+    const both = await prepare({ videos: [{ frames }] })
+    expect(both.visuals[0]!.grid).toEqual([1, 4, 6])
+    const single = await prepare({ images: [frames[1]!] }, { maxPixels: 84 * 56 })
+    expect(image(both).subarray(3 * 84 * 56)).toEqual(image(single))
   })
 
   it('augments as told, and the same way every time', async () => {
@@ -133,8 +134,16 @@ describe('Processor.prepare', () => {
     expect(await key({ text: 'x', images: [scene(1)] })).not.toBe(base)
   })
 
-  it('keeps no resized pixels unless asked to', async () => {
-    expect((await prepare({ images: [scene(0)] })).visuals[0]!.resized).toBeUndefined()
+  it('keeps of a picture its bytes after resizing, and nothing else', async () => {
+    const { visuals } = await prepare({ images: [scene(0), 'portrait.png'], videos: [{ frames: ['frame0.png'] }] })
+    for (const { grid, pixels } of visuals) {
+      const bytes = 3 * (14 * grid[1]) * (14 * grid[2])
+      expect([pixels.constructor === Uint8Array || Buffer.isBuffer(pixels), pixels.byteLength]).toEqual([true, bytes])
+      expect(pixels.buffer.byteLength).toBe(bytes)
+    }
+    const arrays = visuals.flatMap((visual) => Object.values(visual).filter((each) => ArrayBuffer.isView(each)))
+    expect(arrays).toEqual(visuals.map(({ pixels }) => pixels))
+    expect(new Set(visuals.map(({ layout }) => layout)).size).toBe(1)
   })
 
   it('refuses an item that is too long, saying how long it is', async () => {

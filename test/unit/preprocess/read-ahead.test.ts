@@ -4,7 +4,7 @@ import sharp from 'sharp'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { mapOrdered } from '../../../src/model/pipeline.js'
 import { ByteBudget } from '../../../src/preprocess/byte-budget.js'
-import type { PreparedItem } from '../../../src/preprocess/prepared.js'
+import { pixelBytes } from '../../../src/preprocess/pictures.js'
 import { Processor } from '../../../src/preprocess/processor.js'
 
 const model = fileURLToPath(new URL('../../golden/model', import.meta.url))
@@ -19,11 +19,10 @@ beforeAll(async () => {
     .toBuffer()
 })
 
-const bytesOf = ({ visuals }: PreparedItem): number => visuals.reduce((sum, { patches }) => sum + patches.byteLength, 0)
 const place = { imageRoot: '.', label: 'item 0' }
 
 describe('preparing pictures ahead', () => {
-  it('asks for decoded pictures and patches before it decodes, and holds the patches afterwards', async () => {
+  it('asks for decoded and resized pictures before it decodes, and holds the resized ones afterwards', async () => {
     const budget = new ByteBudget(1)
     const other = budget.open()
     await other.reserve(1)
@@ -38,13 +37,13 @@ describe('preparing pictures ahead', () => {
     expect(done).toBe(false)
     other.keep(0)
     const prepared = await preparing
-    expect(slot.wanted).toBe(2 * DECODED + bytesOf(prepared))
-    expect(budget.held).toBe(bytesOf(prepared))
+    expect(slot.wanted).toBe(2 * DECODED + pixelBytes(prepared))
+    expect(budget.held).toBe(pixelBytes(prepared))
   })
 
   it('keeps within the limit however many items there are, and changes none of them', async () => {
     const alone = await processor.prepare({ images: [picture] }, place)
-    const limit = 2 * (DECODED + bytesOf(alone))
+    const limit = 2 * (DECODED + pixelBytes(alone))
     const budget = new ByteBudget(limit)
     let most = 0
     const prepare = async () => {
@@ -56,9 +55,7 @@ describe('preparing pictures ahead', () => {
     let count = 0
     for await (const { prepared, slot } of mapOrdered(Array(20).keys(), prepare, 16, () => budget.close())) {
       most = Math.max(most, budget.held)
-      expect(
-        Buffer.from(prepared.visuals[0]!.patches.buffer).equals(Buffer.from(alone.visuals[0]!.patches.buffer))
-      ).toBe(true)
+      expect(Buffer.compare(prepared.visuals[0]!.pixels, alone.visuals[0]!.pixels)).toBe(0)
       slot.keep(0)
       count++
     }

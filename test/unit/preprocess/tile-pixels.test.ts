@@ -5,8 +5,9 @@ import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { anyresPicture } from '../../../src/preprocess/anyres.js'
 import { hdPicture } from '../../../src/preprocess/hd-crops.js'
-import { decodePicture, type RgbImage } from '../../../src/preprocess/image.js'
-import { tileCount, tilePatches, tilePixels, type TiledPicture } from '../../../src/preprocess/tiles.js'
+import { native, type RgbImage } from '../../../src/native.js'
+import { decodePicture } from '../../../src/preprocess/image.js'
+import { prepareTiles, tileCount, tilePixels, type TiledPicture } from '../../../src/preprocess/tiles.js'
 
 interface Digest {
   tiles: number
@@ -28,7 +29,9 @@ const resolutions = [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008
 
 async function digest(image: RgbImage, plan: TiledPicture, filter: 'bilinear' | 'bicubic'): Promise<Digest> {
   const mergeSize = filter === 'bilinear' ? 2 : 1
-  const { patches } = await tilePatches(image, plan, { filter, patchSize: 14, mergeSize, ...clip }, false)
+  const picture = await prepareTiles(image, plan, filter)
+  const layout = { patchSize: 14, temporalPatchSize: 1, mergeSize, ...clip }
+  const patches = await native().patchify({ ...picture, grid: [tileCount(plan), TILE / 14, TILE / 14], layout })
   const pixels = tilePixels(patches, { tile: TILE, patchSize: 14, mergeSize })
   const sha256 = createHash('sha256').update(new Uint8Array(pixels.buffer)).digest('hex')
   return { tiles: tileCount(plan), sha256 }
@@ -50,7 +53,7 @@ function formula(width: number, height: number): RgbImage {
   return { width, height, data }
 }
 
-describe('tilePatches', () => {
+describe('prepareTiles', () => {
   it.each(recorded.formula)(
     'has the bits of Pillow and torch for $width x $height',
     async ({ width, height, ...each }) => {

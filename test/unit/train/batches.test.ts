@@ -70,13 +70,21 @@ describe('batches', () => {
   })
 
   it('prepares fewer ahead where they would take more bytes than allowed', async () => {
-    const picture = { kind: 'image', key: '', grid: [1, 1, 1], patches: new Float32Array(25), features: 1 } as const
+    const layout = { patchSize: 1, temporalPatchSize: 1, mergeSize: 1, mean: [0, 0, 0], std: [1, 1, 1] } as const
+    const picture = {
+      kind: 'image',
+      key: '',
+      grid: [1, 1, 1],
+      pixels: new Uint8Array(100),
+      layout,
+      features: 1
+    } as const
     let started = 0
     const prepare = (item: Item): Promise<PreparedItem> => {
       started++
       return Promise.resolve({
         ...prepared(item),
-        visuals: item.text!.startsWith('q') ? [{ ...picture, grid: [1, 1, 1] }] : []
+        visuals: item.text!.startsWith('q') ? [picture] : []
       })
     }
     const options = { first: 0, end: 10, batchSize: 2, prefetch: 4 } // 200 bytes a batch

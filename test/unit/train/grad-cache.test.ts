@@ -30,7 +30,8 @@ const picture = (key: string): PreparedVisual => ({
   kind: 'image',
   key,
   grid: [1, 2, 2],
-  patches: new Float32Array(4 * 3).fill(key.charCodeAt(0)),
+  pixels: new Uint8Array(4 * 3).fill(key.charCodeAt(0)),
+  layout: { patchSize: 1, temporalPatchSize: 1, mergeSize: 2, mean: [0, 0, 0], std: [1, 1, 1] },
   features: 1
 })
 const item = (token: number, length = 1): PreparedItem => ({
@@ -169,14 +170,16 @@ describe('accumulateGradients', () => {
       const trainer = new LinearTrainer()
       const options = { chunkSize: 2, temperature: 0.1, dtype: 'f32' as const, shareEqual, device: 'cpu', threads: 1 }
       await accumulateGradients(trainer as unknown as NativeTrainer, contrastOf(pairs, 'keep'), 7, options)
-      return trainer.calls.map(({ place: { chunk, brought, known, firstPatch }, batch: { patches, featureRows } }) => ({
-        chunk,
-        brought,
-        known,
-        firstPatch,
-        pictures: patches.map(([code]) => String.fromCharCode(code!)).join(''),
-        rows: featureRows && [...featureRows]
-      }))
+      return trainer.calls.map(
+        ({ place: { chunk, brought, known, firstPatch }, batch: { pictures, featureRows } }) => ({
+          chunk,
+          brought,
+          known,
+          firstPatch,
+          pictures: pictures.map(({ pixels }) => String.fromCharCode(pixels[0]!)).join(''),
+          rows: featureRows && [...featureRows]
+        })
+      )
     }
     // chunks: [a b, a], [-, c b], [a a]
     for (const share of ['items', 'pictures'] as const) {
