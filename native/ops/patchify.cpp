@@ -57,7 +57,7 @@ struct Source {
     const PixelValues values(of.layout);
     for (int c = 0; c < 3; ++c)
       for (int pixel = 0; pixel < 256; ++pixel) narrow(value[c][pixel], values.value[c][pixel]);
-    if (of.interpolated)
+    if (of.tiles_wide > 0 && of.interpolated)
       overview =
           std::make_unique<Overview>(of.canvas(), int(of.tiles_wide), int(of.tiles_high()), int(of.width()), values);
   }

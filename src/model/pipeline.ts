@@ -4,7 +4,7 @@
  */
 import { availableParallelism } from 'node:os'
 
-/** Items in preparation at a time: enough for all cores, but each may hold tens of megabytes of patches. */
+/** Items in preparation at a time: enough for all cores, but each may hold tens of megabytes of decoded pictures. */
 export const PREPARED_AHEAD = Math.min(32, 4 * availableParallelism())
 
 /** Maps up to `window` values at a time; results come in the order of the source. `ending`: nothing more will be taken. */

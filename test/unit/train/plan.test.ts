@@ -1,6 +1,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import sharp from 'sharp'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { writeTinyModel } from '../../../scripts/tiny-model.mjs'
 import { Vlm2VecError } from '../../../src/errors.js'
@@ -79,6 +80,15 @@ describe('planRun', () => {
     expect(memory).toMatchObject({ weights: 4, gradients: 1, optimizer: 2, activations: 3, inputs: 0 })
     expect(memory.embeddings).toBeCloseTo((2 * 4 * 25 * 64) / MIB, 9)
     expect(memory.total).toBeCloseTo(10 + memory.embeddings, 9)
+  })
+
+  it('counts the bytes of pictures in the batches that wait', async () => {
+    const picture = sharp({ create: { width: 56, height: 84, channels: 3, background: 'teal' } })
+    await picture.png().toFile(join(folder, 'picture.png'))
+    await rows(Array.from({ length: 10 }, () => ({ query: { images: ['picture.png'] }, target: { text: 't' } })))
+    const { memory_mib, patches_per_step } = await plan({ prefetch: 1 })
+    expect(patches_per_step).toBe(10 * 4 * 6)
+    expect(memory_mib.inputs * MIB).toBeCloseTo(2 * 10 * 3 * 56 * 84, 3)
   })
 
   it('times a chunk where asked to, and says why where it cannot', async () => {
