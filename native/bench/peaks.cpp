@@ -159,13 +159,16 @@ double memory_rate(Device& device) {
 
 }  // namespace
 
-Peaks measure_peaks(Device& device) {
+double measure_peak(Device& device, Peak of) {
   require_cpu(device, "the measurement of peaks");
-  const Isa isa = device.isa();
   const int threads = device.threads();
-  const double f32 = rate_of(f32_loop(isa), threads);
-  const double bf16 = isa >= Isa::Avx512Bf16 ? rate_of(bf16_loop(isa), threads) : f32;
-  return {f32, bf16, rate_of(int8_loop(), threads), memory_rate(device)};
+  switch (of) {
+    case Peak::F32: return rate_of(f32_loop(device.isa()), threads);
+    case Peak::Bf16: return rate_of(bf16_loop(device.isa()), threads);
+    case Peak::Int8: return rate_of(int8_loop(), threads);
+    case Peak::Bytes: return memory_rate(device);
+  }
+  return 0;
 }
 
 }  // namespace vlm2vec

@@ -5,13 +5,11 @@
 
 namespace vlm2vec {
 
-struct Peaks {
-  double f32, bf16, int8;  // operations a second, a multiply-add being two; int8 0: no instructions for it
-  double bytes;            // a second
-};
+enum class Peak { F32, Bf16, Int8, Bytes };
 
-// On the device's threads; about half a second. CPU only (E_CUDA).
-// bf16 without instructions for it is computed as f32, so that its peak is that of f32.
-Peaks measure_peaks(Device& device);
+// Operations a second, a multiply-add being two, or bytes a second: on the device's threads, in about 0.1 s. CPU only
+// (E_CUDA). bf16 without instructions for it is computed as f32, so that its peak is that of f32; int8 without
+// instructions has 0.
+double measure_peak(Device& device, Peak of);
 
 }  // namespace vlm2vec

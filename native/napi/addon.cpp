@@ -73,7 +73,7 @@ static Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   add("patchify", guard<patchify_export>);
   add("loadModel", guard<load_model>);
   add("createTrainer", guard<create_trainer>);
-  add("benchPeaks", guard<bench_peaks>);
+  add("benchPeak", guard<bench_peak>);
   add("benchCase", guard<bench_case>);
   add("writeRandomModel", guard<write_random_model_export>);
   return exports;

@@ -1,5 +1,6 @@
-// What `vlm2vec-native bench` measures with (src/native.ts, benchPeaks, benchCase, writeRandomModel).
+// What `vlm2vec-native bench` measures with (src/native.ts, benchPeak, benchCase, writeRandomModel).
 #include <chrono>
+#include <map>
 
 #include "bench/cases.h"
 #include "bench/peaks.h"
@@ -56,21 +57,18 @@ Napi::Value close(const Handle& handle, const Napi::CallbackInfo& info) {
 
 }  // namespace
 
-Napi::Value bench_peaks(const Napi::CallbackInfo& info) {
+Napi::Value bench_peak(const Napi::CallbackInfo& info) {
+  static const std::map<std::string, Peak> kPeaks = {
+      {"f32", Peak::F32}, {"bf16", Peak::Bf16}, {"int8", Peak::Int8}, {"bytes", Peak::Bytes}};
+  const auto of = kPeaks.find(field<std::string>(to_json(info[0]), "of"));
+  require(of != kPeaks.end(), "E_OPTION", "of is none of f32, bf16, int8 and bytes");
   auto device = device_of(info, info[0]);
-  auto peaks = std::make_shared<Peaks>();
+  auto rate = std::make_shared<double>();
   return Environment::of(info.Env())
       .run(
           info.Env(), device->executor(), info.Env().Undefined(),
-          [device, peaks] { *peaks = measure_peaks(device->device()); },
-          [peaks](Napi::Env env) {
-            Napi::Object object = Napi::Object::New(env);
-            object.Set("f32", peaks->f32);
-            object.Set("bf16", peaks->bf16);
-            object.Set("int8", peaks->int8);
-            object.Set("bytes", peaks->bytes);
-            return object;
-          });
+          [device, rate, peak = of->second] { *rate = measure_peak(device->device(), peak); },
+          [rate](Napi::Env env) { return Napi::Number::New(env, *rate); });
 }
 
 Napi::Value bench_case(const Napi::CallbackInfo& info) {

@@ -14,7 +14,7 @@ Napi::Value prepare_tiles(const Napi::CallbackInfo& info);
 Napi::Value patchify_export(const Napi::CallbackInfo& info);
 Napi::Value load_model(const Napi::CallbackInfo& info);
 Napi::Value create_trainer(const Napi::CallbackInfo& info);
-Napi::Value bench_peaks(const Napi::CallbackInfo& info);
+Napi::Value bench_peak(const Napi::CallbackInfo& info);
 Napi::Value bench_case(const Napi::CallbackInfo& info);
 Napi::Value write_random_model_export(const Napi::CallbackInfo& info);
 

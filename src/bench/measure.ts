@@ -27,24 +27,41 @@ export interface BenchLine {
   flops: number
   bytes: number
   gflops_per_s: number
-  /** the least time that the peaks allow, divided by the median */
+  /** the least time that the peaks allow, divided by that of a run: the median */
   share_of_peak: number
   /** memory that the first run took beyond what stood before; null where the system does not tell */
   peak_extra_mib: number | null
   /** items, pairs or pictures */
   per_second?: number
   unit?: string
-  /** this run's peaks: operations of this number type, and bytes, a second */
+  /** this case's peaks: operations of this number type, and bytes, a second */
   peak_gflops_per_s: number
   peak_bytes_per_s: number
   /** median of the baseline divided by this median: above 1 is faster */
   baseline_ratio?: number
 }
 
+/** What the machine reaches at this moment. */
+export type PeakOf = (of: keyof BenchPeaks) => Promise<number>
+
 const LEAST_SECONDS = 2
 const MIB = 2 ** 20
+/** Of the timed runs of a case: before and after each round the peak is measured again, as a shared machine's drifts. */
+const ROUNDS = 5
 
-/** `repeats` 0: as many as two seconds allow, from 5 to 100. */
+export async function allPeaks(peakOf: PeakOf): Promise<BenchPeaks> {
+  return {
+    f32: await peakOf('f32'),
+    bf16: await peakOf('bf16'),
+    int8: await peakOf('int8'),
+    bytes: await peakOf('bytes')
+  }
+}
+
+/**
+ * `repeats` 0: as many as two seconds allow, from 5 to 100. Of `peaks` the one that binds this case is measured again
+ * around each round of runs: a run's share is that of the mean of the two.
+ */
 export async function measure(
   job: Job,
   {
@@ -52,8 +69,9 @@ export async function measure(
     dtype,
     threads,
     peaks,
+    peakOf,
     repeats
-  }: { name: string; dtype: DType; threads: number; peaks: BenchPeaks; repeats: number }
+  }: { name: string; dtype: DType; threads: number; peaks: BenchPeaks; peakOf: PeakOf; repeats: number }
 ): Promise<BenchLine> {
   const before = resetPeakMemory()
   const [first] = await job.run(1)
@@ -61,9 +79,22 @@ export async function measure(
   // a second time, with everything in place, to see how long a run takes
   const [warm] = repeats > 0 ? [first] : await job.run(1)
   const count = repeats > 0 ? repeats : Math.min(100, Math.max(5, Math.ceil(LEAST_SECONDS / warm!)))
-  const seconds = (await job.run(count)).sort((a, b) => a - b)
+  const computes = job.flops / peaks[dtype] >= job.bytes / peaks.bytes
+  const [bound, work] = computes ? ([dtype, job.flops] as const) : (['bytes', job.bytes] as const)
+  const seconds: number[] = []
+  const shares: number[] = []
+  const rates = [await peakOf(bound)]
+  const rounds = Math.min(ROUNDS, count)
+  for (let round = 1; round <= rounds; round++) {
+    const runs = await job.run(Math.floor((round * count) / rounds) - seconds.length)
+    rates.push(await peakOf(bound))
+    const rate = (rates[round - 1]! + rates[round]!) / 2
+    seconds.push(...runs)
+    shares.push(...runs.map((time) => work / rate / time))
+  }
+  seconds.sort(ascending)
   const median = quantile(seconds, 0.5)
-  const least = Math.max(job.flops / peaks[dtype], job.bytes / peaks.bytes)
+  const reached = { ...peaks, [bound]: quantile(rates.sort(ascending), 0.5) }
   return {
     case: name,
     dtype,
@@ -75,13 +106,15 @@ export async function measure(
     flops: job.flops,
     bytes: job.bytes,
     gflops_per_s: job.flops / median / 1e9,
-    share_of_peak: least / median,
+    share_of_peak: quantile(shares.sort(ascending), 0.5),
     peak_extra_mib: before === undefined || peak === undefined ? null : Math.max(0, peak - before) / MIB,
     ...(job.done && { per_second: job.done.count / median, unit: job.done.unit }),
-    peak_gflops_per_s: peaks[dtype] / 1e9,
-    peak_bytes_per_s: peaks.bytes
+    peak_gflops_per_s: reached[dtype] / 1e9,
+    peak_bytes_per_s: reached.bytes
   }
 }
+
+const ascending = (a: number, b: number): number => a - b
 
 /** Of sorted values, with linear interpolation. */
 export function quantile(sorted: readonly number[], q: number): number {

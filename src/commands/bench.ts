@@ -4,6 +4,7 @@ import { resolveDevice } from '../device.js'
 import { Vlm2VecError } from '../errors.js'
 import { integer, list, nullable, oneOf, option, path, required, type Check } from '../options.js'
 import type { BenchLine } from '../bench/measure.js'
+import type { BenchPeaks } from '../native.js'
 
 const KIND_NAMES = ['loss', 'attention', 'matmul', 'linear', 'layers', 'embed', 'train', 'images'] as const
 
@@ -38,7 +39,7 @@ export const command = defineCommand({
   ],
   run: async ({ kind: name, json, ...options }, { print, log, signal }) => {
     const { casesOf, KINDS, nameOf } = await import('../bench/kinds.js')
-    const { measure } = await import('../bench/measure.js')
+    const { allPeaks, measure } = await import('../bench/measure.js')
     const report = await import('../bench/report.js')
     const { native } = await import('../native.js')
     const kind = await KINDS[name]()
@@ -48,7 +49,8 @@ export const command = defineCommand({
     if (device.device !== 'cpu')
       throw new Vlm2VecError('E_CUDA', 'bench measures the CPU; kernels on a GPU have tests but no bench yet.')
     const threads = options.threads || native().backendInfo().cores
-    const peaks = await native().benchPeaks(device)
+    const peakOf = (of: keyof BenchPeaks): Promise<number> => native().benchPeak({ ...device, of })
+    const peaks = await allPeaks(peakOf)
     log.info(report.peaksText(peaks, threads))
     const lines: BenchLine[] = []
     const progress = log.progress('Measuring', 'cases', chosen.length * options.dtype.length)
@@ -62,6 +64,7 @@ export const command = defineCommand({
             dtype,
             threads,
             peaks,
+            peakOf,
             repeats: options.repeats
           })
           lines.push(report.compared(measured, baseline))

@@ -39,7 +39,8 @@ export interface Addon {
   patchify(picture: PreparedPicture): Promise<Float32Array>
   loadModel(options: LoadOptions): Promise<NativeModel>
   createTrainer(options: TrainerOptions): Promise<NativeTrainer>
-  benchPeaks(options: DeviceOptions): Promise<BenchPeaks>
+  /** What the machine reaches at this moment, in about 0.1 s. */
+  benchPeak(options: DeviceOptions & { of: keyof BenchPeaks }): Promise<number>
   /** `spec`: kind, dtype and sizes (native/bench/cases.h) */
   benchCase(spec: object, options: DeviceOptions): Promise<NativeBenchCase>
   /** A checkpoint of random weights. */
