@@ -21,7 +21,7 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr double kLog2 = 0.693147180559945309;
-// Tiles of scores that the second pass finds as the first has left them: 42 MiB. The others are made again.
+// Tiles of scores that the second pass finds as the first has left them: 95 MiB. The others are made again.
 constexpr int64_t kKeptTiles = 12;
 
 double dot(const float* a, const float* b, int64_t size) {
@@ -62,7 +62,7 @@ class CpuInfoNce {
         pairs_(options, B_, N_) {
     const int64_t tiles = tiles_of(B_) * tiles_of(N_);
     kept_ = gradients ? std::min(tiles, kKeptTiles) : 0;
-    scores_ = floats(std::min(tiles, kept_ + 1) * kScoreTile * kScoreTile);
+    scores_ = floats(std::min(tiles, kept_ + 1) * tile_floats());
     const double half = options.symmetric ? 0.5 : 1.0;
     rows_ = direction(B_, half / double(B_));
     if (options.symmetric) columns_ = direction(N_, half / double(pairs_.named_targets()));
@@ -134,6 +134,7 @@ class CpuInfoNce {
     return d;
   }
 
+  int64_t tile_floats() const { return padded(std::min(kScoreTile, B_)) * kScoreTile; }
   static int64_t tiles_of(int64_t rows) { return (rows + kScoreTile - 1) / kScoreTile; }
 
   // f(tile, i, j) for every tile of scores, in a fixed order; (i, j) is where it begins, positives and masked are -inf.
@@ -143,13 +144,14 @@ class CpuInfoNce {
     InfoNceTile tile = {};
     ScoreTile& scores = tile.scores;
     scores.D = D_, scores.threads = threads_;
-    scores.query_rows = floats(score_.packed_floats(D_)), scores.target_columns = floats(score_.packed_floats(D_));
+    const int64_t rows = padded(std::min(kScoreTile, B_)), columns = padded(std::min(kScoreTile, N_));
+    scores.query_rows = floats(rows * D_), scores.target_columns = floats(columns * D_);
     tile.steepness = float(1 / (kLog2 * double(options_.temperature)));
     scores.type = options_.dtype;
     if (gradients) {
-      tile.query_channels = floats(kernel_.channel_floats(D_));
-      tile.target_channels = floats(kernel_.channel_floats(D_));
-      tile.row_weights = floats(kScoreTile * kScoreTile), tile.column_weights = floats(kScoreTile * kScoreTile);
+      tile.query_channels = floats(kernel_.channel_floats(rows, D_));
+      tile.target_channels = floats(kernel_.channel_floats(columns, D_));
+      tile.row_weights = floats(rows * columns), tile.column_weights = floats(rows * columns);
     }
     int64_t index = 0;
     for (int64_t j = 0; j < N_; j += kScoreTile) {
@@ -158,7 +160,7 @@ class CpuInfoNce {
       if (gradients) kernel_.pack_target_channels(tile);
       for (int64_t i = 0; i < B_; i += kScoreTile, ++index) {
         scores.queries = q_ + i * D_, scores.rows = std::min(kScoreTile, B_ - i);
-        scores.scores = scores_ + std::min(index, kept_) * kScoreTile * kScoreTile;
+        scores.scores = scores_ + std::min(index, kept_) * tile_floats();
         if (gradients) kernel_.pack_query_channels(tile);
         if (!gradients || index >= kept_) make_scores(scores, i, j);
         f(tile, i, j);

@@ -6,11 +6,11 @@ namespace vlm2vec::VLM2VEC_ISA {
 
 constexpr int64_t kStride = kScoreTile;
 constexpr int64_t kRowGroup = 96;      // rows whose exponentials are summed in f32
-constexpr int64_t kColumnGroup = 240;  // columns of one thread at a time
+constexpr int64_t kColumnGroup = 240;  // columns of one thread at a time, at most
 
 static const float kInfinity = __builtin_inff();
 
-static int64_t channel_floats(int64_t D) { return kStride * round_up(D, kColumns); }
+static int64_t channel_floats(int64_t rows, int64_t D) { return rows * round_up(D, kColumns); }
 
 // Panels of kColumns channels, depth `rows`; some rows at a time, which are read as they lie.
 template <typename Op>
@@ -61,12 +61,13 @@ static void add_row_sums(const InfoNceTile& tile, float* highest, double* sums) 
   });
 }
 
-// kColumnGroup columns at a time, read row by row; f32 over kRowGroup rows, f64 over groups.
+// Some columns at a time, read row by row; f32 over kRowGroup rows, f64 over groups.
 static void add_column_sums(const InfoNceTile& tile, float* highest, double* sums) {
   const Floats scale = broadcast(tile.steepness);
   const ScoreTile& t = tile.scores;
-  parallel_for(t.threads, round_up(t.columns, kColumnGroup) / kColumnGroup, [=](int64_t group) {
-    const int64_t first = group * kColumnGroup, count = smaller(kColumnGroup, t.columns - first);
+  const int64_t most = t.threads > 4 ? 96 : kColumnGroup;
+  parallel_for(t.threads, round_up(t.columns, most) / most, [=](int64_t group) {
+    const int64_t first = group * most, count = smaller(most, t.columns - first);
     const int64_t width = round_up(count, kLanes);
     float raised[kColumnGroup], shift[kColumnGroup], part[kColumnGroup];
     double total[kColumnGroup] = {};
@@ -99,17 +100,21 @@ static void add_column_sums(const InfoNceTile& tile, float* highest, double* sum
 // Gradients
 
 // Words of weights, packed twice: tiles of kRows queries for dqueries, of kRows targets for dtargets. A word is
-// `Op::kNumbers` targets of a query, or queries of a target.
+// `Op::kNumbers` targets of a query, or queries of a target. Made kBlock targets at a time, so that they lie in L1
+// until both copies are written.
 template <typename Op>
 static void weigh_as(const InfoNceTile& tile, const float* row_shift, float row_weight, const float* column_shift,
                      float column_weight) {
+  constexpr int64_t kBlock = 48;
+  static_assert(kBlock % kRows == 0 && kBlock % kLanes == 0, "blocks divide tiles");
   const Floats scale = broadcast(tile.steepness);
   const int64_t rows = tile.scores.rows, columns = tile.scores.columns;
+  const int64_t across = words<Op>(columns), down = words<Op>(rows);
   parallel_for(tile.scores.threads, round_up(rows, kRows) / kRows, [=](int64_t t) {
     const int64_t first = t * kRows, count = smaller(kRows, rows - first);
     const float* scores = tile.scores.scores + first * kStride;
-    float by_rows[kRows][kStride], pairs[kRows / 2][kStride];
-    float(*by_columns)[kStride] = Op::kNumbers == 1 ? by_rows : pairs;
+    float by_rows[kRows][kBlock] = {}, pairs[kRows / 2][kBlock];
+    float(*by_columns)[kBlock] = Op::kNumbers == 1 ? by_rows : pairs;
     const auto weights = [&](int64_t row, int64_t j) {
       if (row >= count || j >= columns) return Floats{};
       const int n = lanes(columns - j);
@@ -122,22 +127,29 @@ static void weigh_as(const InfoNceTile& tile, const float* row_shift, float row_
       for (int lane = n; lane < kLanes; ++lane) g[lane] = 0;
       return g;
     };
-    for (int64_t i = 0; i < kRows; i += Op::kNumbers)
-      for (int64_t j = 0; j < round_up(columns, kRows); j += kLanes) {
-        const Floats g = weights(i, j);
-        store_words<Op>(by_rows[i] + j / Op::kNumbers, g);
-        if constexpr (Op::kNumbers == 2) {
-          const Floats next = weights(i + 1, j);
-          store_words<Op>(by_rows[i + 1] + j / 2, next);
-          store(by_columns[i / 2] + j, pair(g, next));
+    for (int64_t block = 0; block < columns; block += kBlock) {
+      const int64_t width = smaller(kBlock, columns - block);
+      const auto by_column = [&](int64_t j) {
+        return tile.column_weights + (block + j) * down + first / Op::kNumbers * kRows;
+      };
+      for (int64_t j = 0; j < width; j += kRows)  // every tile has them on another page
+        for (int64_t i = 0; i < words<Op>(kRows) * kRows; i += kLanes) __builtin_prefetch(by_column(j) + i, 1);
+      for (int64_t i = 0; i < kRows; i += Op::kNumbers)
+        for (int64_t j = 0; j < kBlock; j += kLanes) {
+          const Floats g = weights(i, block + j);
+          store_words<Op>(by_rows[i] + j / Op::kNumbers, g);
+          if constexpr (Op::kNumbers == 2) {
+            const Floats next = weights(i + 1, block + j);
+            store_words<Op>(by_rows[i + 1] + j / 2, next);
+            store(by_columns[i / 2] + j, pair(g, next));
+          }
         }
-      }
-    const int64_t across = words<Op>(columns);
-    pack_rows<Singles, kRows>(tile.row_weights + first * across, kRows, across, [&](int64_t i) { return by_rows[i]; });
-    const int64_t depth = words<Op>(rows), line = first / Op::kNumbers;
-    for (int64_t i = 0; i < words<Op>(count); ++i)
-      for (int64_t j = 0; j < columns; j += kRows)
-        store(tile.column_weights + j * depth + (line + i) * kRows, load(by_columns[i] + j, kRows), kRows);
+      pack_rows<Singles, kRows>(tile.row_weights + first * across + block / Op::kNumbers * kRows, kRows,
+                                words<Op>(width), [&](int64_t i) { return by_rows[i]; });
+      for (int64_t j = 0; j < width; j += kRows)
+        for (int64_t i = 0; i < words<Op>(count); ++i)
+          store(by_column(j) + i * kRows, load(by_columns[i] + j, kRows), kRows);
+    }
   });
 }
 

@@ -11,11 +11,11 @@ struct InfoNceTile {
   ScoreTile scores;
   float steepness;                          // log2 e / temperature
   float *query_channels, *target_channels;  // packed for gradients
-  float *row_weights, *column_weights;      // (kScoreTile, kScoreTile) words each: packed for dqueries, dtargets
+  float *row_weights, *column_weights;      // (padded(rows), padded(columns)) words each: for dqueries, dtargets
 };
 
 struct InfoNceKernels {
-  int64_t (*channel_floats)(int64_t D);  // of query_channels, and of target_channels
+  int64_t (*channel_floats)(int64_t rows, int64_t D);  // of query_channels, and of target_channels
   void (*pack_query_channels)(const InfoNceTile& tile);
   void (*pack_target_channels)(const InfoNceTile& tile);
   // Online sums: highest is the largest score / temperature so far, sums those of e^(score / temperature - highest).

@@ -5,9 +5,7 @@
 namespace vlm2vec::VLM2VEC_ISA {
 
 constexpr int64_t kStride = kScoreTile;
-static_assert(kStride % kRows == 0 && kStride % kColumns == 0 && 96 % kRows == 0, "tiles do not divide blocks");
-
-static int64_t packed_floats(int64_t D) { return kStride * D; }
+static_assert(padded(1) % kRows == 0 && padded(1) % kColumns == 0, "register tiles do not divide padded rows");
 
 template <typename Op>
 static void pack_queries_as(const ScoreTile& tile) {
@@ -66,7 +64,6 @@ static void multiply_candidates(float* scores, const float* query, const float* 
   }
 }
 
-extern const ScoreKernels score_kernels = {packed_floats, pack_queries,     pack_targets,
-                                           multiply,      candidate_floats, multiply_candidates};
+extern const ScoreKernels score_kernels = {pack_queries, pack_targets, multiply, candidate_floats, multiply_candidates};
 
 }  // namespace vlm2vec::VLM2VEC_ISA

@@ -8,19 +8,22 @@
 
 namespace vlm2vec {
 
-constexpr int64_t kScoreTile = 960;  // whole register tiles of every instruction set; rows do not alias in L1
+constexpr int64_t kScoreTile = 1440;  // rows of scores do not alias in L1
+
+// Rows or columns with those that fill up the register tiles of every instruction set.
+constexpr int64_t padded(int64_t count) { return (count + 95) / 96 * 96; }
+static_assert(padded(kScoreTile) == kScoreTile, "register tiles do not divide tiles of scores");
 
 struct ScoreTile {
   const float *queries, *targets;      // (rows, D), (columns, D): where the tile begins
   int64_t rows, columns, D;            // rows, columns <= kScoreTile
-  float* scores;                       // (kScoreTile, kScoreTile)
-  float *query_rows, *target_columns;  // packed
+  float* scores;                       // (padded(rows), kScoreTile)
+  float *query_rows, *target_columns;  // packed: (padded(rows), D), (padded(columns), D)
   DType type;                          // BF16: rounded to it where the machine has bf16 products
   int threads;
 };
 
 struct ScoreKernels {
-  int64_t (*packed_floats)(int64_t D);  // of query_rows, and of target_columns
   void (*pack_queries)(const ScoreTile& tile);
   void (*pack_targets)(const ScoreTile& tile);
   void (*multiply)(const ScoreTile& tile);

@@ -105,9 +105,9 @@ void rank_all(const Ranking& r) {
   Entry* entries = r.take<Entry>(rows * capacity);
   ScoreTile tile = {};
   tile.D = r.D, tile.threads = threads;
-  tile.scores = r.take<float>(kScoreTile * kScoreTile);
-  tile.query_rows = r.take<float>(r.kernel.packed_floats(r.D));
-  tile.target_columns = r.take<float>(r.kernel.packed_floats(r.D));
+  tile.scores = r.take<float>(padded(rows) * kScoreTile);
+  tile.query_rows = r.take<float>(padded(rows) * r.D);
+  tile.target_columns = r.take<float>(padded(std::min(kScoreTile, r.N)) * r.D);
   for (int64_t i = 0; i < r.B; i += rows) {
     tile.queries = r.queries + i * r.D, tile.rows = std::min(rows, r.B - i);
     r.kernel.pack_queries(tile);

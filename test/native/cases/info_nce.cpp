@@ -60,14 +60,15 @@ Problem masked(Problem p) {
   return p;
 }
 
-// Around the tiles of registers (12 x 32 and less), the groups of 128, 192 and 480, the 960 of a tile of scores, and
-// the 12 tiles that are kept.
+// Around the tiles of registers (12 x 32 and less), the groups of 48, 128, 192 and 480, the 1440 of a tile of scores,
+// and the 12 tiles that are kept.
 std::vector<Problem> problems() {
   std::vector<Problem> all = {paired(1, 1, 1, 0.5f, false),           paired(2, 6, 3, 0.3f, false),
                               paired(13, 13, 33, 0.1f, true),         masked(paired(31, 62, 7, 0.2f, true)),
                               with_several(11, 23, 257, 0.1f, false), masked(with_several(97, 193, 16, 0.05f, true)),
                               paired(959, 959, 4, 0.5f, false),       masked(with_several(961, 1000, 5, 0.5f, true)),
-                              paired(5, 12500, 3, 0.5f, true)};
+                              paired(47, 1439, 4, 0.5f, true),        masked(with_several(1441, 49, 5, 0.5f, true)),
+                              paired(5, 18730, 3, 0.5f, true)};
   Problem alone = paired(3, 3, 4, 0.1f, true);  // everything masked: no negatives at all
   alone.target_ids = {5, 5, 5}, alone.query_ids = {5, 5, 5}, alone.query_id_starts = {0, 1, 2, 3};
   all.push_back(alone);
@@ -174,12 +175,12 @@ std::vector<uint8_t> all_bits(Tensors& tensors) {
 
 // The CPU keeps 12 tiles of scores, however many there are.
 void check_memory(Tensors& tensors) {
-  const int64_t B = tensors.device().is_cuda() ? 4000 : 9000;
-  const Problem p = paired(B, B, 2, 0.1f, true);
-  const Tensor q = tensors.random(DType::F32, {p.B, p.D}), d = tensors.output(DType::F32, {p.B, p.D});
-  const Tensor d2 = tensors.output(DType::F32, {p.B, p.D});
+  const bool cuda = tensors.device().is_cuda();
+  const Problem p = paired(cuda ? 4000 : 96, cuda ? 4000 : 200000, 2, 0.1f, true);
+  const Tensor q = tensors.random(DType::F32, {p.B, p.D}), dq = tensors.output(DType::F32, {p.B, p.D});
+  const Tensor t = tensors.random(DType::F32, {p.N, p.D}), dt = tensors.output(DType::F32, {p.N, p.D});
   Arena scratch(tensors.device(), "scratch");
-  info_nce(d, d2, q, q, p.options(), scratch);
+  info_nce(dq, dt, q, t, p.options(), scratch);
   const size_t whole = size_t(p.B * p.N) * sizeof(float);
   expect(scratch.peak() > 0 && scratch.peak() < whole / 4, scratch.peak(), " bytes of scratch for ", whole,
          " of scores");

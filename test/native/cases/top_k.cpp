@@ -69,12 +69,12 @@ void check_exact(Tensor queries, Tensor targets, const TopKOptions& options) {
   }
 }
 
-// Around the tiles of 960 and the cuts at 2 k + 64; k beyond the number of targets.
+// Around the tiles of 1440 and the cuts at 2 k + 64; k beyond the number of targets.
 void check_ties(Tensors& t) {
   const struct {
     int64_t B, N, D, k;
-  } sizes[] = {{1, 1, 1, 1},      {3, 5, 2, 7},     {13, 200, 3, 1}, {2, 961, 5, 10},
-               {5, 2000, 3, 100}, {4, 70, 300, 70}, {961, 33, 2, 4}};
+  } sizes[] = {{1, 1, 1, 1},     {3, 5, 2, 7},    {13, 200, 3, 1},  {2, 961, 5, 10}, {5, 2000, 3, 100},
+               {4, 70, 300, 70}, {961, 33, 2, 4}, {2, 1441, 5, 10}, {1441, 33, 2, 4}};
   for (const auto& s : sizes) {
     const Tensor queries = integers(t, s.B, s.D, 1), targets = integers(t, s.N, s.D, 2);
     TopKOptions options = {s.k};
