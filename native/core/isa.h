@@ -4,12 +4,12 @@
 
 namespace vlm2vec {
 
-// Ordered: each set includes those before it.
-enum class Isa { Portable, Avx2, Avx512, Avx512Bf16 };
+// Ordered: each set includes those before it. Amx: Avx512's kernels, but for products of bf16 by tiles (ops/amx.h).
+enum class Isa { Portable, Avx2, Avx512, Avx512Bf16, Amx };
 
 // The best set that this machine can run and that this build contains.
 Isa supported_isa();
-// The one to compute with: that, but for AVX512-BF16 of Intel's CPUs, where bf16 is faster widened to f32. A Sapphire
+// The one to compute with: that, but for AVX512-BF16 of Intel's CPUs, where bf16 is faster widened to f32: a Sapphire
 // Rapids does 155 GF/s with vdpbf16ps and 325 GF/s with f32's vfmadd (two cores); on AMD's, vdpbf16ps doubles f32's
 // rate.
 Isa detect_isa();
@@ -34,7 +34,7 @@ const char* name_of(Isa isa);
   }
 #define VLM2VEC_KERNELS(isa, name)                         \
   ((isa) == ::vlm2vec::Isa::Avx512Bf16 ? avx512_bf16::name \
-   : (isa) == ::vlm2vec::Isa::Avx512   ? avx512::name      \
+   : (isa) >= ::vlm2vec::Isa::Avx512   ? avx512::name      \
    : (isa) == ::vlm2vec::Isa::Avx2     ? avx2::name        \
                                        : portable::name)
 #else
