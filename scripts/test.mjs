@@ -14,7 +14,7 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 /** The native tests, those of bf16 products emulated, and those of the CUDA kernels emulated (test/native/emulation). */
 const NATIVE_RUNNERS = [
   { name: 'vlm2vec_test', args: [] },
-  ...(process.arch === 'x64' ? [{ name: 'vlm2vec_test_bf16', args: [] }] : []),
+  ...(process.arch === 'x64' ? ['bf16', 'amx'].map((kind) => ({ name: `vlm2vec_test_${kind}`, args: [] })) : []),
   ...(process.platform === 'linux' ? [{ name: 'vlm2vec_test_emulated', args: ['--filter', '[cuda]'] }] : [])
 ]
 

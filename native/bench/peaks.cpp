@@ -68,6 +68,23 @@ __attribute__((target("avx512f,avx512bf16"))) float avx512_bf16(int64_t rounds) 
   return total;
 }
 
+// Six sums of tiles: the other two registers are the factors.
+float amx_bf16(int64_t rounds) {
+  struct alignas(64) {
+    uint8_t palette = 1, reserved[15] = {};
+    uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+    uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+  } config;
+  alignas(64) float sums[16 * 16] = {};
+  asm volatile("ldtilecfg %0" ::"m"(config));
+  for (int64_t i = 0; i < rounds; ++i)
+    asm volatile(
+        "tdpbf16ps %tmm7, %tmm6, %tmm0\n\ttdpbf16ps %tmm7, %tmm6, %tmm1\n\ttdpbf16ps %tmm7, %tmm6, %tmm2\n\t"
+        "tdpbf16ps %tmm7, %tmm6, %tmm3\n\ttdpbf16ps %tmm7, %tmm6, %tmm4\n\ttdpbf16ps %tmm7, %tmm6, %tmm5");
+  asm volatile("tilestored %%tmm0, (%0,%1,1)\n\ttilerelease" ::"r"(sums), "r"(int64_t(64)) : "memory");
+  return sums[0];
+}
+
 __attribute__((target("avx512f,avx512vnni"))) float avx512_int8(int64_t rounds) {
   __m512i sums[kChains];
   const __m512i a = _mm512_set1_epi32(0x01020304), b = _mm512_set1_epi32(0x04030201);
@@ -95,7 +112,8 @@ Loop f32_loop(Isa isa) {
 
 Loop bf16_loop(Isa isa) {
 #if defined(VLM2VEC_X86)
-  if (isa >= Isa::Avx512Bf16) return {avx512_bf16, 2.0 * 32 * kChains};
+  if (isa == Isa::Amx) return {amx_bf16, 2.0 * 16 * 16 * 32 * 6};
+  if (isa == Isa::Avx512Bf16) return {avx512_bf16, 2.0 * 32 * kChains};
 #endif
   return f32_loop(isa);
 }

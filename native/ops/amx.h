@@ -142,12 +142,12 @@ static inline void pack_amx_columns(bf16* to, int64_t rows, int64_t depth, const
 template <typename Row>
 static inline void pack_amx_depth(bf16* to, int64_t columns, int64_t depth, const Row& row) {
   const auto numbers = [&](int64_t k) {
-    uint16_t line[kTileSide] = {};
-    if (k < depth) __builtin_memcpy(line, row(k), size_t(columns) * sizeof(bf16));
-    return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(line)));
+    Halves line = {};
+    if (k < depth) __builtin_memcpy(&line, row(k), size_t(columns) * sizeof(bf16));
+    return __builtin_convertvector(line, Words);
   };
   for (int64_t k = 0; k < round_up(depth, kTileDepth); k += 2) {
-    const __m512i words = _mm512_or_si512(numbers(k), _mm512_slli_epi32(numbers(k + 1), 16));
+    const Words words = numbers(k) | numbers(k + 1) << 16;
     __builtin_memcpy(to + k / 2 * kTileDepth, &words, sizeof words);
   }
 }

@@ -89,6 +89,7 @@ void multiply_by_weight(Product product, Tensor out, Tensor x, const Weight& wei
                        x.dtype,
                        out.dtype,
                        accumulate,
+                       device.isa() == Isa::Amx,
                        threads_for(device, x.rows() * n * k),
                        nullptr};
   if (low_rank.weight) own.terms[1] = {low_rank.x.data, plain_factor(*low_rank.weight, product)};

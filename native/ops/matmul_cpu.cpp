@@ -1,6 +1,7 @@
 #include <omp.h>
 
 #include "core/parallel.h"
+#include "ops/matmul_amx.h"
 #include "ops/matmul_panels.h"
 
 namespace vlm2vec::VLM2VEC_ISA {
@@ -50,6 +51,9 @@ struct Blocking {
 };
 
 static size_t scratch_bytes(const PackedProduct& product) {
+#if defined(__AVX512F__)
+  if (takes_amx(product)) return amx_scratch_bytes(product);
+#endif
   const Blocking blocking(product);
   return size_t(blocking.left + product.threads * blocking.thread) * sizeof(float);
 }
@@ -125,6 +129,16 @@ static void multiply_typed(const PackedProduct& product) {
 }
 
 static void multiply(const PackedProduct& product) {
+#if defined(__AVX512F__)
+  if (takes_amx(product))
+    return multiply_by_amx(product, [&](const float* c, int64_t row, int64_t rows, int64_t column) {
+      static_assert(kAmxSide == kColumns, "a tile of sums is one panel wide");
+      if (product.out_type == DType::BF16)
+        write_tile<bf16>(product, c, row, rows, column);
+      else
+        write_tile<float>(product, c, row, rows, column);
+    });
+#endif
   if (product.x_type == DType::BF16)
     multiply_typed<bf16>(product);
   else

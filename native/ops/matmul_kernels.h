@@ -44,8 +44,9 @@ struct PackedProduct {
   int64_t rows, columns;
   DType x_type, out_type;
   bool accumulate;
+  bool tiles;  // bf16 by those of AMX (ops/amx.h)
   int threads;
-  float* scratch;
+  float* scratch;  // 64-byte aligned
 };
 
 // dweight (n, k) += doutᵀ · x, dout (m, n), x (m, k)

@@ -307,7 +307,11 @@ const std::vector<Backend>& cpu_backends() {
   static std::vector<std::unique_ptr<Device>> devices;
   static std::vector<Backend> backends;
   if (backends.empty()) {
-    for (Isa isa : {Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16}) {
+#if defined(VLM2VEC_EMULATE_AMX)
+    for (Isa isa : {Isa::Amx}) {
+#else
+    for (Isa isa : {Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16, Isa::Amx}) {
+#endif
       if (isa > supported_isa()) break;
       devices.push_back(Device::cpu(2, isa));
       backends.push_back({name_of(isa), devices.back().get(), ""});

@@ -19,8 +19,8 @@ struct Sizes {
 
 // One, primes, one less and one more than our tiles (12 x 32, 6 x 16, 4 x 8), blocks of 256, waves of 512 rows and
 // blocks of 960; depths of one and of three parts.
-const Sizes kSizes[] = {{1, 1, 1},     {5, 7, 13},    {12, 32, 256}, {11, 31, 255}, {13, 33, 257},
-                        {241, 17, 65}, {967, 40, 24}, {3, 8, 1536},  {2, 300, 8},   {14, 35, 3100}};
+const Sizes kSizes[] = {{1, 1, 1},     {5, 7, 13},   {12, 32, 256}, {11, 31, 255},  {13, 33, 257},  {241, 17, 65},
+                        {967, 40, 24}, {3, 8, 1536}, {2, 300, 8},   {14, 35, 3100}, {1061, 290, 40}};
 
 struct Types {
   DType in, out;
