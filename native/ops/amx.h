@@ -55,29 +55,42 @@ VLM2VEC_INLINE void add_tile_product() {
 
 #endif
 
+// Where the four tiles of a block of sums lie: (0, 0) at `first`, numbers from one row of a tile to the next, and from
+// a tile to the one on its right and the one below.
+struct AmxBlock {
+  float* first;
+  int64_t row, right, below;
+};
+// Rows of a matrix.
+VLM2VEC_INLINE AmxBlock amx_rows(float* c, int64_t stride) { return {c, stride, kTileSide, kTileSide * stride}; }
+// Tiles that lie in one piece each, a strip of them (16 rows of a matrix) after the other.
+constexpr int64_t kTileFloats = kTileSide * kTileSide;
+VLM2VEC_INLINE AmxBlock amx_tiles(float* c, int64_t strip) { return {c, kTileSide, kTileFloats, strip}; }
+
 // c (kAmxSide, kAmxSide) = or += A · B over `steps` tiles of depth. Two strips of A, the second `a_next` numbers behind
 // the first, tile after tile; likewise two strips of B. Inside of an AmxTiles.
-static inline void multiply_amx(float* c, int64_t c_stride, const bf16* a, int64_t a_next, const bf16* b,
-                                int64_t b_next, int64_t steps, bool add) {
+static inline void multiply_amx(const AmxBlock& c, const bf16* a, int64_t a_next, const bf16* b, int64_t b_next,
+                                int64_t steps, bool add) {
 #if defined(VLM2VEC_EMULATE_AMX)
   for (int64_t i = 0; i < kAmxSide; ++i)
     for (int64_t j = 0; j < kAmxSide; ++j) {
-      float sum = add ? c[i * c_stride + j] : 0;
+      float* to = c.first + i / kTileSide * c.below + j / kTileSide * c.right + i % kTileSide * c.row + j % kTileSide;
+      float sum = add ? *to : 0;
       const bf16* a_i = a + i / kTileSide * a_next + i % kTileSide * kTileDepth;
       const bf16* b_j = b + j / kTileSide * b_next + j % kTileSide * 2;
       for (int64_t s = 0; s < steps; ++s)
         for (int64_t k = 0; k < kTileDepth; ++k)
           sum += to_float(a_i[s * kTileNumbers + k]) * to_float(b_j[s * kTileNumbers + k / 2 * kTileDepth + k % 2]);
-      c[i * c_stride + j] = sum;
+      *to = sum;
     }
 #else
-  const int64_t row = c_stride * int64_t(sizeof(float));
-  float* low = c + kTileSide * c_stride;
+  const int64_t row = c.row * int64_t(sizeof(float));
+  float* low = c.first + c.below;
   if (add) {
-    load_tile<0>(c, row);
-    load_tile<1>(c + kTileSide, row);
+    load_tile<0>(c.first, row);
+    load_tile<1>(c.first + c.right, row);
     load_tile<2>(low, row);
-    load_tile<3>(low + kTileSide, row);
+    load_tile<3>(low + c.right, row);
   } else {
     zero_tile<0>();
     zero_tile<1>();
@@ -94,11 +107,15 @@ static inline void multiply_amx(float* c, int64_t c_stride, const bf16* a, int64
     add_tile_product<2, 7, 5>();
     add_tile_product<3, 7, 6>();
   }
-  store_tile<0>(c, row);
-  store_tile<1>(c + kTileSide, row);
+  store_tile<0>(c.first, row);
+  store_tile<1>(c.first + c.right, row);
   store_tile<2>(low, row);
-  store_tile<3>(low + kTileSide, row);
+  store_tile<3>(low + c.right, row);
 #endif
+}
+static inline void multiply_amx(float* c, int64_t c_stride, const bf16* a, int64_t a_next, const bf16* b,
+                                int64_t b_next, int64_t steps, bool add) {
+  multiply_amx(amx_rows(c, c_stride), a, a_next, b, b_next, steps, add);
 }
 
 // ---------------------------------------------------------------------------------------------------------------------

@@ -25,7 +25,10 @@ constexpr size_t kPackedBytes = size_t(64) << 20;
 constexpr int64_t kUndivided = 1536, kPartKeys = 1024, kMostParts = 4;
 constexpr size_t kSharesBytes = size_t(128) << 20;
 
-const AttentionForwardKernels& forward_kernels(const Device& device) {
+const AttentionForwardKernels& forward_kernels(const Device& device, DType type) {
+#if defined(VLM2VEC_X86)
+  if (device.isa() == Isa::Amx && type == DType::BF16) return avx512::attention_amx_forward_kernels;
+#endif
   return VLM2VEC_KERNELS(device.isa(), attention_forward_kernels);
 }
 
@@ -88,7 +91,7 @@ std::vector<AttentionPair> pairs_of(Tensor starts, int64_t NKV) {
 
 // One wave: pairs [0, count), whose keys and values are packed at once.
 void forward_wave(AttentionProblem problem, AttentionPair* pairs, int64_t count, Device& device) {
-  const AttentionForwardKernels& kernel = forward_kernels(device);
+  const AttentionForwardKernels& kernel = forward_kernels(device, problem.type);
   int64_t floats = problem.threads * kernel.scratch_floats(problem.HS);
   for (int64_t i = 0; i < count; ++i) floats += kernel.packed_floats(pairs[i].length, problem.HS);
   problem.scratch = static_cast<float*>(device.state<Workspace>().reserve(size_t(floats) * sizeof(float)));
@@ -146,7 +149,7 @@ void attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v, Ten
   std::vector<AttentionPair> pairs = pairs_of(starts, k.shape[1]);
   AttentionProblem problem = problem_of(q, k, v, out, lse, sizes);
   problem.threads = threads_for(*q.device, work_of(problem, pairs));
-  const AttentionForwardKernels& kernel = forward_kernels(*q.device);
+  const AttentionForwardKernels& kernel = forward_kernels(*q.device, q.dtype);
   for (size_t first = 0, last; first < pairs.size(); first = last) {
     size_t bytes = 0;
     for (last = first; last < pairs.size() && (last == first || bytes < kPackedBytes); ++last)

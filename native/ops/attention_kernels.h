@@ -64,5 +64,11 @@ struct AttentionBackwardKernels {
 
 VLM2VEC_DECLARE_KERNELS(AttentionForwardKernels, attention_forward_kernels)
 VLM2VEC_DECLARE_KERNELS(AttentionBackwardKernels, attention_backward_kernels)
+#if defined(VLM2VEC_X86)
+// Of bf16, by AMX's tiles.
+namespace avx512 {
+extern const AttentionForwardKernels attention_amx_forward_kernels;
+}
+#endif
 
 }  // namespace vlm2vec

@@ -195,19 +195,23 @@ const Cases cases(
          }},
         {"a sequence has the same bits alone and among others", Backends::CpuAndCuda,
          [](Tensors& t) {
-           check_alone(t, {4, 2, 24, true, {0, 13, 130, 151}}, DType::F32);
-           check_alone(t, {2, 2, 40, false, {0, 50, 51, 90}}, DType::BF16);
-           check_alone(t, {1, 1, 64, false, {0, 1, 230, 260}}, DType::F32);
+           for (const DType type : {DType::F32, DType::BF16}) {
+             check_alone(t, {4, 2, 24, true, {0, 13, 130, 151}}, type);
+             check_alone(t, {2, 2, 40, false, {0, 50, 51, 90}}, type);
+             check_alone(t, {1, 1, 64, false, {0, 1, 230, 260}}, type);
+             check_alone(t, {3, 1, 72, true, {0, 17, 310, 330}}, type);
+           }
          }},
         {"results do not depend on the number of threads", Backends::Cpu,
          [](Tensors& t) {
-           expect_same_bits_for_any_threads("attention", t.device().isa(), [](Tensors& other) {
-             const Layout l = {4, 2, 8, true, {0, 13, 130, 151, 300, 1850}};
-             const Inputs in(other, l, DType::F32);
-             const Outputs o(other, l, DType::F32);
-             run(o, in, l);
-             return all_bits(o);
-           });
+           for (const DType type : {DType::F32, DType::BF16})
+             expect_same_bits_for_any_threads("attention", t.device().isa(), [type](Tensors& other) {
+               const Layout l = {4, 2, 8, true, {0, 13, 130, 151, 300, 1850}};
+               const Inputs in(other, l, type);
+               const Outputs o(other, l, type);
+               run(o, in, l);
+               return all_bits(o);
+             });
          }},
         {"scores of thousands do not overflow", Backends::CpuAndCuda, [](Tensors& t) { check_large_scores(t); }},
         {"no sequences are no work", Backends::CpuAndCuda,

@@ -1,0 +1,74 @@
+// What the forward and backward kernels of attention share that multiply bf16 by AMX's tiles (ops/amx.h): how the rows
+// of a pair are packed, and scores. For use in attention_amx_*_cpu.cpp only, of AVX-512.
+//   Scores lie as tiles (amx_tiles), a strip of 16 query rows after the other. Rounded to bf16 they take the place of
+//   the first half of their strip: 32 keys of a row, which were two lines of 64 bytes, become one, and tiles of sums
+//   tiles of A.
+#pragma once
+#include "ops/amx.h"
+#include "ops/attention_tiles.h"
+
+#if defined(__AVX512F__) && !defined(VLM2VEC_HAS_PAIRS)
+
+namespace vlm2vec::VLM2VEC_ISA {
+
+// Head sizes and numbers of keys, as they are packed.
+VLM2VEC_INLINE int64_t whole_tiles(int64_t count) { return round_up(count, kAmxSide); }
+
+// `count` rows from `first` on as strips of A, whose depth is the head size; rows up to a whole block are 0.
+static inline void pack_strips_of_a(bf16* to, const HeadRows<const bf16>& from, int64_t first, int64_t count) {
+  const int64_t depth = whole_tiles(from.HS);
+  for (int64_t i = 0; i < whole_tiles(count); i += kTileSide)
+    pack_amx_rows(to + i * depth, smaller(kTileSide, count - i), from.HS,
+                  [&](int64_t r) { return from(first + i + r); });
+}
+
+// `count` rows from `first` on as strips of B, whose depth is the head size; columns up to a whole block are 0.
+static inline void pack_strips_of_b(bf16* to, const HeadRows<const bf16>& from, int64_t first, int64_t count) {
+  const int64_t depth = whole_tiles(from.HS);
+  for (int64_t j = 0; j < whole_tiles(count); j += kTileSide)
+    pack_amx_columns(to + j * depth, smaller(kTileSide, count - j), from.HS,
+                     [&](int64_t r) { return from(first + j + r); });
+}
+
+// The same rows as the depth of strips of B, whose columns are the channels.
+static inline void pack_channels_of_b(bf16* to, const HeadRows<const bf16>& from, int64_t first, int64_t count) {
+  for (int64_t c = 0; c < whole_tiles(from.HS); c += kTileSide)
+    pack_amx_depth(to + c * whole_tiles(count), larger(0, smaller(kTileSide, from.HS - c)), count,
+                   [&](int64_t k) { return from(first + k) + c; });
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+
+// The first n lanes: none from 0 down, all from kLanes up.
+VLM2VEC_INLINE __mmask16 lanes_mask(int64_t n) { return __mmask16(0xffffu >> larger(0, kLanes - larger(0, n))); }
+
+// Two vectors, rounded to bf16, one behind the other. Every CPU with AMX has AVX512-BF16's instruction for it, which
+// this namespace is compiled without.
+VLM2VEC_INLINE void store_rounded(bf16* to, Floats low, Floats high) {
+#if defined(VLM2VEC_EMULATE_AMX)
+  store(to, low, kLanes);
+  store(to + kLanes, high, kLanes);
+#else
+  Floats both;
+  asm("vcvtne2ps2bf16 %2, %1, %0" : "=v"(both) : "v"(high), "v"(low));
+  std::memcpy(to, &both, sizeof both);
+#endif
+}
+
+// Lane i: what `join` makes of the lanes of rows[i]. Rows meet in pairs, half as many in each round.
+template <int step = kLanes / 2, typename Join>
+VLM2VEC_INLINE Floats join_rows(Floats (&rows)[kLanes], const Join& join) {
+#pragma GCC unroll 8
+  for (int i = 0; i < step; ++i) {
+    exchange<step>(rows[i], rows[i + step], std::make_index_sequence<kLanes>());
+    rows[i] = join(rows[i], rows[i + step]);
+  }
+  if constexpr (step > 1)
+    return join_rows<step / 2>(rows, join);
+  else
+    return rows[0];
+}
+
+}  // namespace vlm2vec::VLM2VEC_ISA
+
+#endif
