@@ -109,6 +109,23 @@ void forward_wave(AttentionProblem problem, AttentionPair* pairs, int64_t count,
   kernel.forward(problem);
 }
 
+// Each pair as one thread's work, where the kernel can, all threads would be done at about the same time and memory
+// allows it. Whether it was done. `pairs`: the longest first.
+bool forward_by_pairs(AttentionProblem problem, const std::vector<AttentionPair>& pairs, Device& device) {
+  const AttentionForwardKernels& kernel = forward_kernels(device, problem.type);
+  if (!kernel.forward_pairs || pairs.empty()) return false;
+  const int64_t longest = pairs[0].length;
+  const int64_t thread = kernel.scratch_floats(problem.HS) + kernel.packed_floats(longest, problem.HS);
+  const size_t bytes = size_t(problem.threads * thread) * sizeof(float);
+  int64_t squares = 0;
+  for (const AttentionPair& pair : pairs) squares += pair.length * pair.length;
+  if (problem.threads > 1 && (bytes > kPackedBytes || 8 * problem.threads * longest * longest > squares)) return false;
+  problem.scratch = static_cast<float*>(device.state<Workspace>().reserve(bytes));
+  problem.pairs = pairs.data(), problem.pair_count = int64_t(pairs.size());
+  kernel.forward_pairs(problem, thread);
+  return true;
+}
+
 // Parts of a pair for the backward pass, and the floats of dq that each of several has.
 int64_t parts_of(int64_t length) {
   return length <= kUndivided ? 1 : std::min(kMostParts, (length + kPartKeys - 1) / kPartKeys);
@@ -149,6 +166,7 @@ void attention_forward(Tensor out, Tensor lse, Tensor q, Tensor k, Tensor v, Ten
   std::vector<AttentionPair> pairs = pairs_of(starts, k.shape[1]);
   AttentionProblem problem = problem_of(q, k, v, out, lse, sizes);
   problem.threads = threads_for(*q.device, work_of(problem, pairs));
+  if (forward_by_pairs(problem, pairs, *q.device)) return;
   const AttentionForwardKernels& kernel = forward_kernels(*q.device, q.dtype);
   for (size_t first = 0, last; first < pairs.size(); first = last) {
     size_t bytes = 0;

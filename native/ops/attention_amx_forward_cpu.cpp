@@ -18,14 +18,11 @@ static int64_t half_packed(int64_t length, int64_t HS) { return whole_tiles(leng
 
 static int64_t packed_floats(int64_t length, int64_t HS) { return half_packed(length, HS); }
 
-static void pack(const AttentionProblem& problem) {
-  parallel_for_dynamic(problem.threads, problem.pair_count, [&](int64_t i) {
-    const AttentionPair& pair = problem.pairs[i];
-    bf16* to = reinterpret_cast<bf16*>(pair.packed);
-    pack_strips_of_b(to, rows_of<bf16>(problem.k, problem, pair, 1), 0, pair.length);
-    pack_channels_of_b(to + half_packed(pair.length, problem.HS), rows_of<bf16>(problem.v, problem, pair, 1), 0,
-                       pair.length);
-  });
+static void pack_pair(const AttentionProblem& problem, const AttentionPair& pair) {
+  bf16* to = reinterpret_cast<bf16*>(pair.packed);
+  pack_strips_of_b(to, rows_of<bf16>(problem.k, problem, pair, 1), 0, pair.length);
+  pack_channels_of_b(to + half_packed(pair.length, problem.HS), rows_of<bf16>(problem.v, problem, pair, 1), 0,
+                     pair.length);
 }
 
 struct AmxForwardScratch {
@@ -153,11 +150,10 @@ static void write_rows(const AttentionProblem& problem, const AttentionPair& pai
   }
 }
 
-static void amx_forward_block(const AttentionProblem& problem, const AttentionBlock& block,
+static void amx_forward_block(const AttentionProblem& problem, const AttentionPair& pair, int64_t block,
                               const AmxForwardScratch& scratch) {
-  const AttentionPair& pair = problem.pairs[block.pair];
   const int64_t HS = problem.HS, group = problem.group;
-  const int64_t first = block.block * kQueryRows, rows = smaller(kQueryRows, pair.length * group - first);
+  const int64_t first = block * kQueryRows, rows = smaller(kQueryRows, pair.length * group - first);
   pack_strips_of_a(scratch.q, rows_of<bf16>(problem.q, problem, pair, group), first, rows);
   for (int64_t i = 0; i < kQueryRows; ++i) scratch.highest[i] = -kInfinity;
   std::memset(scratch.sums, 0, size_t(kQueryRows * kLanes) * sizeof(float));
@@ -171,16 +167,34 @@ static void amx_forward_block(const AttentionProblem& problem, const AttentionBl
   write_rows(problem, pair, scratch, first, rows);
 }
 
+static void pack(const AttentionProblem& problem) {
+  parallel_for_dynamic(problem.threads, problem.pair_count, [&](int64_t i) { pack_pair(problem, problem.pairs[i]); });
+}
+
 static void forward(const AttentionProblem& problem) {
   const int64_t floats = amx_forward_floats(problem.HS);
   parallel_for_dynamic(problem.threads, problem.block_count, [&](int64_t i) {
     const AmxTiles configured;
-    amx_forward_block(problem, problem.blocks[i],
+    const AttentionBlock& block = problem.blocks[i];
+    amx_forward_block(problem, problem.pairs[block.pair], block.block,
                       AmxForwardScratch(problem.scratch + omp_get_thread_num() * floats, problem.HS));
   });
 }
 
-extern const AttentionForwardKernels attention_amx_forward_kernels = {packed_floats, amx_forward_floats, pack, forward};
+static void forward_pairs(const AttentionProblem& problem, int64_t thread_floats) {
+  parallel_for_dynamic(problem.threads, problem.pair_count, [&](int64_t i) {
+    const AmxTiles configured;
+    float* memory = problem.scratch + omp_get_thread_num() * thread_floats;
+    AttentionPair pair = problem.pairs[i];
+    pair.packed = memory + amx_forward_floats(problem.HS);
+    pack_pair(problem, pair);
+    for (int64_t block = 0; block * kQueryRows < pair.length * problem.group; ++block)
+      amx_forward_block(problem, pair, block, AmxForwardScratch(memory, problem.HS));
+  });
+}
+
+extern const AttentionForwardKernels attention_amx_forward_kernels = {packed_floats, amx_forward_floats, pack, forward,
+                                                                      forward_pairs};
 
 }  // namespace vlm2vec::VLM2VEC_ISA
 

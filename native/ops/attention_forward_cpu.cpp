@@ -166,6 +166,7 @@ static void forward(const AttentionProblem& problem) {
   });
 }
 
-extern const AttentionForwardKernels attention_forward_kernels = {packed_floats, forward_floats, pack, forward};
+extern const AttentionForwardKernels attention_forward_kernels = {packed_floats, forward_floats, pack, forward,
+                                                                  nullptr};
 
 }  // namespace vlm2vec::VLM2VEC_ISA

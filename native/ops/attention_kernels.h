@@ -55,6 +55,9 @@ struct AttentionForwardKernels {
   int64_t (*scratch_floats)(int64_t HS);  // of a thread
   void (*pack)(const AttentionProblem& problem);
   void (*forward)(const AttentionProblem& problem);
+  // Every pair by one thread, from packing on, so that what is packed stays in its cache: behind its scratch, which
+  // with that is `thread_floats` long. Null where packing is little of the work.
+  void (*forward_pairs)(const AttentionProblem& problem, int64_t thread_floats);
 };
 
 struct AttentionBackwardKernels {

@@ -204,14 +204,16 @@ const Cases cases(
          }},
         {"results do not depend on the number of threads", Backends::Cpu,
          [](Tensors& t) {
-           for (const DType type : {DType::F32, DType::BF16})
-             expect_same_bits_for_any_threads("attention", t.device().isa(), [type](Tensors& other) {
-               const Layout l = {4, 2, 8, true, {0, 13, 130, 151, 300, 1850}};
-               const Inputs in(other, l, type);
-               const Outputs o(other, l, type);
-               run(o, in, l);
-               return all_bits(o);
-             });
+           Layout unequal = {4, 2, 8, true, {0, 13, 130, 151, 300, 1850}}, many = {8, 4, 40, true, {}};
+           for (int32_t i = 0; i <= 12; ++i) many.starts.push_back(40 * i);
+           for (const Layout& l : {unequal, many})
+             for (const DType type : {DType::F32, DType::BF16})
+               expect_same_bits_for_any_threads("attention", t.device().isa(), [&](Tensors& other) {
+                 const Inputs in(other, l, type);
+                 const Outputs o(other, l, type);
+                 run(o, in, l);
+                 return all_bits(o);
+               });
          }},
         {"scores of thousands do not overflow", Backends::CpuAndCuda, [](Tensors& t) { check_large_scores(t); }},
         {"no sequences are no work", Backends::CpuAndCuda,
