@@ -32,6 +32,13 @@ const AttentionForwardKernels& forward_kernels(const Device& device, DType type)
   return VLM2VEC_KERNELS(device.isa(), attention_forward_kernels);
 }
 
+const AttentionBackwardKernels& backward_kernels(const Device& device, DType type) {
+#if defined(VLM2VEC_X86)
+  if (device.isa() == Isa::Amx && type == DType::BF16) return avx512::attention_amx_backward_kernels;
+#endif
+  return VLM2VEC_KERNELS(device.isa(), attention_backward_kernels);
+}
+
 // x (T, heads, HS), of q's type, rows possibly strided.
 void check_heads(const char* op, const char* name, Tensor x, Tensor q, int64_t heads) {
   OpCheck(op, "q", q).fits(name, x, {q.rows(), heads, q.shape[2]}, Types::Float, Rows::Strided);
@@ -136,7 +143,7 @@ int64_t share_floats(const AttentionProblem& problem, const AttentionPair& pair)
 
 // One wave: pairs [first, last), whose shares of dq are there at once.
 void backward_wave(AttentionProblem problem, int64_t first, int64_t last, int64_t shares, Device& device) {
-  const AttentionBackwardKernels& kernel = VLM2VEC_KERNELS(device.isa(), attention_backward_kernels);
+  const AttentionBackwardKernels& kernel = backward_kernels(device, problem.type);
   std::vector<AttentionPart> parts;
   int64_t longest = 0;
   for (int64_t i = first; i < last; ++i) {

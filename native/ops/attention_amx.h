@@ -37,6 +37,20 @@ static inline void pack_channels_of_b(bf16* to, const HeadRows<const bf16>& from
                    [&](int64_t k) { return from(first + k) + c; });
 }
 
+// The same rows as the depth, of `depth` numbers, of strips of A, whose rows are the channels; up to a whole block 0.
+static inline void pack_channels_of_a(bf16* to, int64_t depth, const HeadRows<const bf16>& from, int64_t first,
+                                      int64_t count) {
+  for (int64_t c = 0; c < whole_tiles(from.HS); c += kTileSide)
+    for (int64_t k = 0; k < whole_tiles(count); k += kTileDepth) {
+      const int n = lanes(larger(0, from.HS - c));
+      const auto numbers = [&](int64_t i) { return i < count ? (Words)load(from(first + i) + c, n) : Words{}; };
+      Floats lines[kTileSide];
+      for (int64_t i = 0; i < kTileSide; ++i) lines[i] = (Floats)(numbers(k + 2 * i) >> 16 | numbers(k + 2 * i + 1));
+      transpose(lines);
+      std::memcpy(to + c * depth + k * kTileSide, lines, sizeof lines);
+    }
+}
+
 // ---------------------------------------------------------------------------------------------------------------------
 
 // The first n lanes: none from 0 down, all from kLanes up.
@@ -44,15 +58,17 @@ VLM2VEC_INLINE __mmask16 lanes_mask(int64_t n) { return __mmask16(0xffffu >> lar
 
 // Two vectors, rounded to bf16, one behind the other. Every CPU with AMX has AVX512-BF16's instruction for it, which
 // this namespace is compiled without.
-VLM2VEC_INLINE void store_rounded(bf16* to, Floats low, Floats high) {
-#if defined(VLM2VEC_EMULATE_AMX)
-  store(to, low, kLanes);
-  store(to + kLanes, high, kLanes);
-#else
+VLM2VEC_INLINE Floats rounded(Floats low, Floats high) {
   Floats both;
+#if defined(VLM2VEC_EMULATE_AMX)
+  bf16 numbers[2 * kLanes];
+  store(numbers, low, kLanes);
+  store(numbers + kLanes, high, kLanes);
+  std::memcpy(&both, numbers, sizeof both);
+#else
   asm("vcvtne2ps2bf16 %2, %1, %0" : "=v"(both) : "v"(high), "v"(low));
-  std::memcpy(to, &both, sizeof both);
 #endif
+  return both;
 }
 
 // Lane i: what `join` makes of the lanes of rows[i]. Rows meet in pairs, half as many in each round.

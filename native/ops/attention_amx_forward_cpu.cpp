@@ -62,12 +62,12 @@ static Floats highest_of(const float* scores, const int64_t (&seen)[kLanes], int
 
 // The weights of a row, 2^(scale s - highest), rounded to bf16; 0 from `valid` up to `width`. `sum`: of them unrounded.
 VLM2VEC_INLINE Floats soften_row(float* scores, int64_t valid, int64_t width, Floats scale, Floats shift, Floats sum) {
-  bf16* to = reinterpret_cast<bf16*>(scores);
+  float* to = scores;  // half as long
   int64_t j = 0;
-  for (; j + kTileDepth <= valid; j += kTileDepth, to += kTileNumbers, scores += 2 * kTileFloats) {
+  for (; j + kTileDepth <= valid; j += kTileDepth, to += kTileFloats, scores += 2 * kTileFloats) {
     const Floats low = exp2(multiply_add(load(scores), scale, shift));
     const Floats high = exp2(multiply_add(load(scores + kTileFloats), scale, shift));
-    store_rounded(to, low, high);
+    store(to, rounded(low, high));
     sum += low;
     sum += high;
   }
@@ -76,12 +76,12 @@ VLM2VEC_INLINE Floats soften_row(float* scores, int64_t valid, int64_t width, Fl
     const Floats s = _mm512_mask_mov_ps(none, lanes_mask(valid - j), load(scores));
     const Floats t = _mm512_mask_mov_ps(none, lanes_mask(valid - j - kLanes), load(scores + kTileFloats));
     const Floats low = exp2(multiply_add(s, scale, shift)), high = exp2(multiply_add(t, scale, shift));
-    store_rounded(to, low, high);
+    store(to, rounded(low, high));
     sum += low;
     sum += high;
-    j += kTileDepth, to += kTileNumbers;
+    j += kTileDepth, to += kTileFloats;
   }
-  for (; j < width; j += kTileDepth, to += kTileNumbers) store_rounded(to, Floats{}, Floats{});
+  for (; j < width; j += kTileDepth, to += kTileFloats) store(to, Floats{});
   return sum;
 }
 

@@ -1,7 +1,7 @@
 // Blocks of query rows outside, blocks of keys inside; dk and dv of all keys of a part are accumulated in scratch.
 #include <omp.h>
 
-#include "ops/attention_tiles.h"
+#include "ops/attention_parts.h"
 
 namespace vlm2vec::VLM2VEC_ISA {
 
@@ -107,28 +107,13 @@ static void backward_tiles(const AttentionTiles& tiles, const BackwardScratch& s
 template <typename Op, typename Number>
 static void load_query_block(const AttentionProblem& problem, const AttentionPair& pair, const BackwardScratch& scratch,
                              int64_t first, int64_t rows) {
-  const int64_t HS = problem.HS, group = problem.group;
-  const auto q = rows_of<Number>(problem.q, problem, pair, group),
-             out = rows_of<Number>(problem.out, problem, pair, group),
-             dout = rows_of<Number>(problem.dout, problem, pair, group);
-  for (int64_t i = 0; i < rows; ++i) {
-    const Number *out_i = out(first + i), *dout_i = dout(first + i);
-    Floats products = {};
-    for (int64_t c = 0; c < HS; c += kLanes)
-      products = multiply_add(load(out_i + c, lanes(HS - c)), load(dout_i + c, lanes(HS - c)), products);
-    const int64_t token = (first + i) / group, head = pair.head * group + (first + i) % group;
-    scratch.delta[i] = sum(products);
-    scratch.lse[i] = float(double(problem.lse[head * problem.T + pair.start + token]) * 1.44269504088896341);
-  }
+  const auto q = rows_of<Number>(problem.q, problem, pair, problem.group),
+             dout = rows_of<Number>(problem.dout, problem, pair, problem.group);
+  load_row_sums<Number>(problem, pair, first, rows, scratch.delta, scratch.lse);
   pack_as_rows<Op>(scratch.q_rows, q, first, rows);
   pack_as_rows<Op>(scratch.dout_rows, dout, first, rows);
   pack_as_depth<Op>(scratch.q_depth, q, first, rows);
   pack_as_depth<Op>(scratch.dout_depth, dout, first, rows);
-}
-
-// The first query row, of whole blocks, that sees keys of the part.
-static int64_t first_row_of(const AttentionProblem& problem, const AttentionPart& part) {
-  return problem.causal ? part.key * problem.group / kQueryRows * kQueryRows : 0;
 }
 
 template <typename Op, typename Number>
@@ -144,7 +129,7 @@ static void backward_part(const AttentionProblem& problem, const AttentionPart& 
   std::memset(scratch.dk, 0, size_t((part.keys + kRows) * stride) * sizeof(float));
   std::memset(scratch.dv, 0, size_t((part.keys + kRows) * stride) * sizeof(float));
   const auto dq = output_rows<Number>(problem.dq, problem, pair, group);
-  for (int64_t first = first_row_of(problem, part); first < length * group; first += kQueryRows) {
+  for (int64_t first = first_row_of(problem, part, kQueryRows); first < length * group; first += kQueryRows) {
     const int64_t rows = smaller(kQueryRows, length * group - first);
     load_query_block<Op, Number>(problem, pair, scratch, first, rows);
     // the first keys of a causal part are not seen by all rows of its first blocks
@@ -163,36 +148,12 @@ static void backward_part(const AttentionProblem& problem, const AttentionPart& 
   scatter(output_rows<Number>(problem.dv, problem, pair, 1), part.key, part.keys, scratch.dv, stride, 1);
 }
 
-// dq from the shares of parts [begin, end), which are those of one pair, in their order.
-template <typename Number>
-static void join_parts(const AttentionProblem& problem, int64_t begin, int64_t end) {
-  const AttentionPair& pair = problem.pairs[problem.parts[begin].pair];
-  const int64_t HS = problem.HS, rows = pair.length * problem.group;
-  const auto dq = output_rows<Number>(problem.dq, problem, pair, problem.group);
-  parallel_for(problem.threads, rows, [&](int64_t row) {
-    Number* to = dq(row);
-    for (int64_t c = 0; c < HS; c += kLanes) {
-      Floats sum = {};
-      for (int64_t p = begin; p < end && first_row_of(problem, problem.parts[p]) <= row; ++p)
-        sum += load(problem.parts[p].dq + row * HS + c, lanes(HS - c));
-      store(to + c, sum * broadcast(problem.scale), lanes(HS - c));
-    }
-  });
-}
-
 template <typename Op, typename Number>
 static void backward_as(const AttentionProblem& problem) {
-  int64_t keys = 0;
-  for (int64_t i = 0; i < problem.part_count; ++i) keys = larger(keys, problem.parts[i].keys);
-  const int64_t floats = backward_floats(keys, problem.HS);
-  parallel_for_dynamic(problem.threads, problem.part_count, [&](int64_t i) {
-    backward_part<Op, Number>(problem, problem.parts[i], problem.scratch + omp_get_thread_num() * floats);
+  const int64_t floats = backward_floats(longest_part(problem), problem.HS);
+  backward_parts<Number>(problem, kQueryRows, [&](const AttentionPart& part) {
+    backward_part<Op, Number>(problem, part, problem.scratch + omp_get_thread_num() * floats);
   });
-  for (int64_t begin = 0, end; begin < problem.part_count; begin = end) {
-    for (end = begin + 1; end < problem.part_count && problem.parts[end].pair == problem.parts[begin].pair; ++end) {
-    }
-    if (problem.parts[begin].dq) join_parts<Number>(problem, begin, end);
-  }
 }
 
 static void backward(const AttentionProblem& problem) {

@@ -71,7 +71,8 @@ VLM2VEC_DECLARE_KERNELS(AttentionBackwardKernels, attention_backward_kernels)
 // Of bf16, by AMX's tiles.
 namespace avx512 {
 extern const AttentionForwardKernels attention_amx_forward_kernels;
-}
+extern const AttentionBackwardKernels attention_amx_backward_kernels;
+}  // namespace avx512
 #endif
 
 }  // namespace vlm2vec

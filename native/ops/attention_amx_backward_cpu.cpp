@@ -1,0 +1,230 @@
+// Attention of bf16, backward, by AMX's tiles. As attention_backward_cpu.cpp: blocks of query rows outside, blocks of
+// keys inside; p and ds are rounded to bf16. dk and dv are made as channels by keys, so that p and ds are factors on
+// the right there, which two rows make by interleaving them: nothing else has to be turned.
+#include <omp.h>
+
+#include "ops/attention_amx.h"
+#include "ops/attention_parts.h"
+
+#if defined(__AVX512F__) && !defined(VLM2VEC_HAS_PAIRS)
+
+namespace vlm2vec::VLM2VEC_ISA {
+
+// Query rows, and keys, at a time. Scores of a block of 32 rows, and what they become, stay in L1; dk and dv, in L2,
+// are read and written once for all rows of a block.
+constexpr int64_t kAmxRows = 192, kAmxKeys = 128;
+constexpr int64_t kScoreStrip = kAmxKeys * kTileSide;  // floats
+static_assert(kAmxRows % kAmxSide == 0 && kAmxKeys % kAmxSide == 0, "blocks do not divide");
+
+struct AmxBackwardScratch {
+  bf16 *k_columns, *v_columns, *k_channels;  // of the part, strips of B: keys; keys; channels
+  bf16 *q_rows, *dout_rows;                  // of the block of query rows, strips of A: rows
+  bf16 *q_channels, *dout_channels;          // ... channels
+  float *scores, *dp;                        // of 32 rows, two strips each; dp becomes ds, strips of A
+  bf16 *p, *ds;                              // of the block of query rows, strips of B: keys, in the order of key_of
+  float *dk, *dv;                            // of the part, as channels by keys: two tiles of keys, channels down
+  float *dq, *delta, *lse;                   // of the block of query rows; dq strips of tiles
+  int64_t depth, keys;                       // head size and keys as they are packed
+  int64_t floats;
+
+  AmxBackwardScratch(float* scratch, int64_t part_keys, int64_t HS)
+      : depth(whole_tiles(HS)), keys(whole_tiles(part_keys)) {
+    float* next = scratch;
+    const auto take = [&next](int64_t count) {
+      float* taken = next;
+      next += count;
+      return taken;
+    };
+    const auto take_halves = [&take](int64_t count) { return reinterpret_cast<bf16*>(take(count / 2)); };
+    k_columns = take_halves(keys * depth), v_columns = take_halves(keys * depth);
+    k_channels = take_halves(keys * depth);
+    q_rows = take_halves(kAmxRows * depth), dout_rows = take_halves(kAmxRows * depth);
+    q_channels = take_halves(kAmxRows * depth), dout_channels = take_halves(kAmxRows * depth);
+    scores = take(2 * kScoreStrip), dp = take(2 * kScoreStrip);
+    p = take_halves(kAmxRows * kAmxKeys), ds = take_halves(kAmxRows * kAmxKeys);
+    dk = take(keys * depth), dv = take(keys * depth);
+    dq = take(kAmxRows * depth), delta = take(kAmxRows), lse = take(kAmxRows);
+    floats = next - scratch;
+  }
+};
+
+static int64_t amx_backward_floats(int64_t keys, int64_t HS) {
+  float* const nowhere = nullptr;
+  return AmxBackwardScratch(nowhere, keys, HS).floats;
+}
+
+// Two rows of 32 numbers become 16 pairs for each of two tiles of B; column j of tile `half` is number ...
+VLM2VEC_INLINE int64_t key_of(int64_t j, int64_t half) { return j / 4 * 8 + half * 4 + j % 4; }
+VLM2VEC_INLINE void store_pairs(bf16* to, int64_t next, Floats first, Floats second) {
+  const __m512i low = _mm512_unpacklo_epi16((__m512i)first, (__m512i)second);
+  const __m512i high = _mm512_unpackhi_epi16((__m512i)first, (__m512i)second);
+  std::memcpy(to, &low, sizeof low);
+  std::memcpy(to + next, &high, sizeof high);
+}
+
+// p and ds of a row and 32 keys, rounded.
+struct AmxWeights {
+  Floats p, ds;
+};
+// Of keys from j on, of which the row sees `valid`; `whole`: all 32.
+template <bool whole>
+VLM2VEC_INLINE AmxWeights amx_weights(const float* scores, const float* dp, int64_t valid, Floats scale, Floats lse,
+                                      Floats delta) {
+  Floats p[2], ds[2];
+#pragma GCC unroll 2
+  for (int half = 0; half < 2; ++half) {
+    p[half] = exp2(multiply_add(load(scores + half * kTileFloats), scale, lse));
+    ds[half] = p[half] * (load(dp + half * kTileFloats) - delta);
+    if (!whole) {
+      const __mmask16 seen = lanes_mask(valid - half * kLanes);
+      p[half] = _mm512_maskz_mov_ps(seen, p[half]);
+      ds[half] = _mm512_maskz_mov_ps(seen, ds[half]);
+    }
+  }
+  return {rounded(p[0], p[1]), rounded(ds[0], ds[1])};
+}
+
+// p and ds of 32 rows from `row` on and `width` keys.
+static void amx_differentiate(const AttentionTiles& tiles, const AmxBackwardScratch& scratch, int64_t row,
+                              int64_t width, float factor) {
+  const Floats scale = broadcast(factor);
+  constexpr int64_t next = kTileSide * kAmxRows;  // numbers, from one strip of keys to the next
+  for (int64_t i = 0; i < kAmxSide; i += 2) {
+    const int64_t r = row + i, at = i / kTileSide * kScoreStrip + i % kTileSide * kTileSide;
+    const int64_t seen = r < tiles.rows ? tiles.visible(r) : 0,
+                  seen_next = r + 1 < tiles.rows ? tiles.visible(r + 1) : 0;
+    const int64_t by_both = smaller(seen, seen_next) / kAmxSide * kAmxSide;
+    const Floats lse = broadcast(-scratch.lse[r]), lse_next = broadcast(-scratch.lse[r + 1]);
+    const Floats delta = broadcast(scratch.delta[r]), delta_next = broadcast(scratch.delta[r + 1]);
+    const float *scores = scratch.scores + at, *dp = scratch.dp + at;
+    float* ds_rows = scratch.dp + at;  // half as long as dp
+    bf16 *p = scratch.p + row * kTileSide + i * kTileSide, *ds = scratch.ds + row * kTileSide + i * kTileSide;
+    const auto step = [&](AmxWeights w, AmxWeights v) __attribute__((always_inline)) {
+      store(ds_rows, w.ds);
+      store(ds_rows + kTileSide, v.ds);
+      store_pairs(p, next, w.p, v.p);
+      store_pairs(ds, next, w.ds, v.ds);
+      scores += 2 * kTileFloats, dp += 2 * kTileFloats, ds_rows += kTileFloats, p += 2 * next, ds += 2 * next;
+    };
+    for (int64_t j = 0; j < by_both; j += kAmxSide)
+      step(amx_weights<true>(scores, dp, kAmxSide, scale, lse, delta),
+           amx_weights<true>(scores + kTileSide, dp + kTileSide, kAmxSide, scale, lse_next, delta_next));
+    for (int64_t j = by_both; j < width; j += kAmxSide)
+      step(amx_weights<false>(scores, dp, seen - j, scale, lse, delta),
+           amx_weights<false>(scores + kTileSide, dp + kTileSide, seen_next - j, scale, lse_next, delta_next));
+  }
+}
+
+// 32 rows, from `row` on, against a block of keys: their p and ds, and their shares of dq.
+static void amx_backward_tile(const AttentionTiles& tiles, const AmxBackwardScratch& scratch, int64_t row, float scale,
+                              bool add) {
+  const int64_t depth = scratch.depth, strip = kTileSide * depth, steps = depth / kTileDepth;
+  const int64_t width = whole_tiles(tiles.visible(smaller(row + kAmxSide, tiles.rows) - 1));
+  if (width <= 0) return;
+  for (int64_t j = 0; j < width; j += kAmxSide)
+    multiply_amx(amx_tiles(scratch.scores + j * kTileSide, kScoreStrip), scratch.q_rows + row * depth, strip,
+                 scratch.k_columns + (tiles.place + j) * depth, strip, steps, false);
+  for (int64_t j = 0; j < width; j += kAmxSide)
+    multiply_amx(amx_tiles(scratch.dp + j * kTileSide, kScoreStrip), scratch.dout_rows + row * depth, strip,
+                 scratch.v_columns + (tiles.place + j) * depth, strip, steps, false);
+  amx_differentiate(tiles, scratch, row, width, scale);
+  const bf16* ds = reinterpret_cast<const bf16*>(scratch.dp);
+  for (int64_t c = 0; c < depth; c += kAmxSide)
+    multiply_amx(amx_tiles(scratch.dq + row * depth + c * kTileSide, strip), ds, 2 * kScoreStrip,
+                 scratch.k_channels + c * scratch.keys + tiles.place * kTileSide, kTileSide * scratch.keys,
+                 width / kTileDepth, add);
+}
+
+// sums += channels · weights, over the rows that see a key.
+static void add_products(const AttentionTiles& tiles, const AmxBackwardScratch& scratch, float* sums,
+                         const bf16* channels, const bf16* weights) {
+  for (int64_t j = 0; j < tiles.keys; j += kAmxSide) {
+    const int64_t sees = tiles.causal ? larger(0, (tiles.key + j) * tiles.group - tiles.first) : 0;
+    if (sees >= tiles.rows) break;
+    const int64_t from = sees / kAmxSide * kAmxSide * kTileSide;
+    const int64_t steps = (whole_tiles(tiles.rows) * kTileSide - from) / kTileNumbers;
+    for (int64_t c = 0; c < scratch.depth; c += kAmxSide)
+      multiply_amx(amx_tiles(sums + (tiles.place + j) * scratch.depth + c * kAmxSide, 2 * kTileFloats),
+                   channels + c * kAmxRows + from, kTileSide * kAmxRows, weights + j * kAmxRows + from,
+                   kTileSide * kAmxRows, steps, true);
+  }
+}
+
+// What add_products made, as rows `first` .. of `to`.
+static void write_keys(const HeadRows<bf16>& to, int64_t first, int64_t count, const float* sums, int64_t depth,
+                       float factor) {
+  for (int64_t j = 0; j < count; j += kAmxSide, sums += kAmxSide * depth)
+    for (int64_t half = 0; half < 2; ++half)
+      for (int64_t c = 0; c < to.HS; c += kTileSide) {
+        Floats lines[kLanes];
+        std::memcpy(lines, sums + c * kAmxSide + half * kTileFloats, sizeof lines);
+        transpose(lines);
+        for (int64_t i = 0; i < kLanes; ++i)
+          if (const int64_t key = j + key_of(i, half); key < count)
+            store(to(first + key) + c, lines[i] * broadcast(factor), lanes(to.HS - c));
+      }
+}
+
+template <typename Number>
+static void write_rows(const HeadRows<Number>& to, int64_t first, int64_t rows, const float* dq, int64_t depth,
+                       float factor) {
+  for (int64_t i = 0; i < rows; ++i) {
+    const float* from = dq + i / kTileSide * kTileSide * depth + i % kTileSide * kTileSide;
+    for (int64_t c = 0; c < to.HS; c += kTileSide, from += kTileFloats)
+      store(to(first + i) + c, load(from) * broadcast(factor), lanes(to.HS - c));
+  }
+}
+
+static void amx_backward_part(const AttentionProblem& problem, const AttentionPart& part, float* memory) {
+  const AttentionPair& pair = problem.pairs[part.pair];
+  const int64_t HS = problem.HS, group = problem.group, all = pair.length * group, end = part.key + part.keys;
+  const AmxBackwardScratch scratch(memory, part.keys, HS);
+  const int64_t depth = scratch.depth;
+  const auto k = rows_of<bf16>(problem.k, problem, pair, 1), v = rows_of<bf16>(problem.v, problem, pair, 1);
+  const auto q = rows_of<bf16>(problem.q, problem, pair, group);
+  const auto dout = rows_of<bf16>(problem.dout, problem, pair, group);
+  pack_strips_of_b(scratch.k_columns, k, part.key, part.keys);
+  pack_strips_of_b(scratch.v_columns, v, part.key, part.keys);
+  pack_channels_of_b(scratch.k_channels, k, part.key, part.keys);
+  std::memset(scratch.dk, 0, size_t(scratch.keys * depth) * sizeof(float));
+  std::memset(scratch.dv, 0, size_t(scratch.keys * depth) * sizeof(float));
+  for (int64_t first = first_row_of(problem, part, kAmxRows); first < all; first += kAmxRows) {
+    const int64_t rows = smaller(kAmxRows, all - first);
+    load_row_sums<bf16>(problem, pair, first, rows, scratch.delta, scratch.lse);
+    pack_strips_of_a(scratch.q_rows, q, first, rows);
+    pack_strips_of_a(scratch.dout_rows, dout, first, rows);
+    pack_channels_of_a(scratch.q_channels, kAmxRows, q, first, rows);
+    pack_channels_of_a(scratch.dout_channels, kAmxRows, dout, first, rows);
+    // the first keys of a causal part are not seen by all rows of its first blocks
+    if (part.key > 0) std::memset(scratch.dq, 0, size_t(kAmxRows * depth) * sizeof(float));
+    const int64_t seen = problem.causal ? smaller(end, (first + rows - 1) / group + 1) : end;
+    for (int64_t key = part.key; key < seen; key += kAmxKeys) {
+      const AttentionTiles tiles = {
+          HS, group, problem.causal, first, rows, key, smaller(kAmxKeys, seen - key), key - part.key};
+      for (int64_t i = 0; i < rows; i += kAmxSide)
+        amx_backward_tile(tiles, scratch, i, problem.scale * kLog2E, key > 0);
+      add_products(tiles, scratch, scratch.dv, scratch.dout_channels, scratch.p);
+      add_products(tiles, scratch, scratch.dk, scratch.q_channels, scratch.ds);
+    }
+    if (part.dq)
+      write_rows(HeadRows<float>{part.dq, HS, HS, 1}, first, rows, scratch.dq, depth, 1);
+    else
+      write_rows(output_rows<bf16>(problem.dq, problem, pair, group), first, rows, scratch.dq, depth, problem.scale);
+  }
+  write_keys(output_rows<bf16>(problem.dk, problem, pair, 1), part.key, part.keys, scratch.dk, depth, problem.scale);
+  write_keys(output_rows<bf16>(problem.dv, problem, pair, 1), part.key, part.keys, scratch.dv, depth, 1);
+}
+
+static void backward(const AttentionProblem& problem) {
+  const int64_t floats = amx_backward_floats(longest_part(problem), problem.HS);
+  backward_parts<bf16>(problem, kAmxRows, [&](const AttentionPart& part) {
+    const AmxTiles configured;
+    amx_backward_part(problem, part, problem.scratch + omp_get_thread_num() * floats);
+  });
+}
+
+extern const AttentionBackwardKernels attention_amx_backward_kernels = {amx_backward_floats, backward};
+
+}  // namespace vlm2vec::VLM2VEC_ISA
+
+#endif
