@@ -67,51 +67,68 @@ VLM2VEC_INLINE AmxBlock amx_rows(float* c, int64_t stride) { return {c, stride, 
 constexpr int64_t kTileFloats = kTileSide * kTileSide;
 VLM2VEC_INLINE AmxBlock amx_tiles(float* c, int64_t strip) { return {c, kTileSide, kTileFloats, strip}; }
 
-// c (kAmxSide, kAmxSide) = or += A · B over `steps` tiles of depth. Two strips of A, the second `a_next` numbers behind
-// the first, tile after tile; likewise two strips of B. Inside of an AmxTiles.
-static inline void multiply_amx(const AmxBlock& c, const bf16* a, int64_t a_next, const bf16* b, int64_t b_next,
-                                int64_t steps, bool add) {
+// A block of sums in the making: begun from 0 or what is there, a step for every tile of depth, written. Between them
+// may be anything but another block. Two strips of A, the second `a_next` numbers behind the first; likewise two of B.
+// Inside of an AmxTiles.
+VLM2VEC_INLINE void begin_amx(const AmxBlock& c, bool add) {
 #if defined(VLM2VEC_EMULATE_AMX)
-  for (int64_t i = 0; i < kAmxSide; ++i)
-    for (int64_t j = 0; j < kAmxSide; ++j) {
-      float* to = c.first + i / kTileSide * c.below + j / kTileSide * c.right + i % kTileSide * c.row + j % kTileSide;
-      float sum = add ? *to : 0;
-      const bf16* a_i = a + i / kTileSide * a_next + i % kTileSide * kTileDepth;
-      const bf16* b_j = b + j / kTileSide * b_next + j % kTileSide * 2;
-      for (int64_t s = 0; s < steps; ++s)
-        for (int64_t k = 0; k < kTileDepth; ++k)
-          sum += to_float(a_i[s * kTileNumbers + k]) * to_float(b_j[s * kTileNumbers + k / 2 * kTileDepth + k % 2]);
-      *to = sum;
-    }
+  for (int64_t i = 0; i < kAmxSide && !add; ++i)
+    for (int64_t j = 0; j < kAmxSide; ++j)
+      c.first[i / kTileSide * c.below + j / kTileSide * c.right + i % kTileSide * c.row + j % kTileSide] = 0;
 #else
-  const int64_t row = c.row * int64_t(sizeof(float));
-  float* low = c.first + c.below;
   if (add) {
+    const int64_t row = c.row * int64_t(sizeof(float));
     load_tile<0>(c.first, row);
     load_tile<1>(c.first + c.right, row);
-    load_tile<2>(low, row);
-    load_tile<3>(low + c.right, row);
+    load_tile<2>(c.first + c.below, row);
+    load_tile<3>(c.first + c.below + c.right, row);
   } else {
     zero_tile<0>();
     zero_tile<1>();
     zero_tile<2>();
     zero_tile<3>();
   }
-  for (int64_t s = 0; s < steps; ++s, a += kTileNumbers, b += kTileNumbers) {
-    load_tile<4>(a, 64);
-    load_tile<5>(b, 64);
-    add_tile_product<0, 4, 5>();
-    load_tile<6>(b + b_next, 64);
-    add_tile_product<1, 4, 6>();
-    load_tile<7>(a + a_next, 64);
-    add_tile_product<2, 7, 5>();
-    add_tile_product<3, 7, 6>();
-  }
+#endif
+}
+
+VLM2VEC_INLINE void step_amx([[maybe_unused]] const AmxBlock& c, const bf16* a, int64_t a_next, const bf16* b,
+                             int64_t b_next) {
+#if defined(VLM2VEC_EMULATE_AMX)
+  for (int64_t i = 0; i < kAmxSide; ++i)
+    for (int64_t j = 0; j < kAmxSide; ++j) {
+      float& sum = c.first[i / kTileSide * c.below + j / kTileSide * c.right + i % kTileSide * c.row + j % kTileSide];
+      const bf16* a_i = a + i / kTileSide * a_next + i % kTileSide * kTileDepth;
+      const bf16* b_j = b + j / kTileSide * b_next + j % kTileSide * 2;
+      for (int64_t k = 0; k < kTileDepth; ++k) sum += to_float(a_i[k]) * to_float(b_j[k / 2 * kTileDepth + k % 2]);
+    }
+#else
+  load_tile<4>(a, 64);
+  load_tile<5>(b, 64);
+  add_tile_product<0, 4, 5>();
+  load_tile<6>(b + b_next, 64);
+  add_tile_product<1, 4, 6>();
+  load_tile<7>(a + a_next, 64);
+  add_tile_product<2, 7, 5>();
+  add_tile_product<3, 7, 6>();
+#endif
+}
+
+VLM2VEC_INLINE void end_amx([[maybe_unused]] const AmxBlock& c) {
+#if !defined(VLM2VEC_EMULATE_AMX)
+  const int64_t row = c.row * int64_t(sizeof(float));
   store_tile<0>(c.first, row);
   store_tile<1>(c.first + c.right, row);
-  store_tile<2>(low, row);
-  store_tile<3>(low + c.right, row);
+  store_tile<2>(c.first + c.below, row);
+  store_tile<3>(c.first + c.below + c.right, row);
 #endif
+}
+
+// c (kAmxSide, kAmxSide) = or += A · B over `steps` tiles of depth, in both one behind the other.
+static inline void multiply_amx(const AmxBlock& c, const bf16* a, int64_t a_next, const bf16* b, int64_t b_next,
+                                int64_t steps, bool add) {
+  begin_amx(c, add);
+  for (int64_t s = 0; s < steps; ++s) step_amx(c, a + s * kTileNumbers, a_next, b + s * kTileNumbers, b_next);
+  end_amx(c);
 }
 static inline void multiply_amx(float* c, int64_t c_stride, const bf16* a, int64_t a_next, const bf16* b,
                                 int64_t b_next, int64_t steps, bool add) {

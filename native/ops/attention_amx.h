@@ -53,6 +53,54 @@ static inline void pack_channels_of_a(bf16* to, int64_t depth, const HeadRows<co
 
 // ---------------------------------------------------------------------------------------------------------------------
 
+namespace {
+
+// Blocks of sums, of the same rows of A and one block of columns after the other: two tiles of c beside each other, two
+// strips of B.
+struct AmxProducts {
+  float* c;
+  int64_t strip;  // of c: floats
+  const bf16 *a, *b;
+  int64_t a_next, b_next;  // from one strip to the next
+  int64_t steps, blocks;   // of depth; of columns
+  bool add;
+  void all() const {
+    for (int64_t i = 0; i < blocks; ++i) multiply_amx(block(i), a, a_next, b + 2 * i * b_next, b_next, steps, add);
+  }
+  AmxBlock block(int64_t i) const { return amx_tiles(c + 2 * i * kTileFloats, strip); }
+};
+
+// Products that are made while something else is computed with vectors: the tiles multiply by themselves, as far as the
+// core sees ahead. A few steps at a time, in the order in which they were added.
+class AmxQueue {
+ public:
+  void add(const AmxProducts& products) {
+    products_[count_++] = products;
+    left_ += products.steps * products.blocks;
+  }
+  int64_t left() const { return left_; }  // steps
+  __attribute__((noinline)) void advance(int64_t steps) {
+    for (steps = smaller(steps, left_), left_ -= steps; steps > 0; --steps) {
+      const AmxProducts& p = products_[at_];
+      const AmxBlock c = p.block(block_);
+      if (step_ == 0) begin_amx(c, p.add);
+      step_amx(c, p.a + step_ * kTileNumbers, p.a_next, p.b + 2 * block_ * p.b_next + step_ * kTileNumbers, p.b_next);
+      if (++step_ < p.steps) continue;
+      end_amx(c);
+      step_ = 0;
+      if (++block_ == p.blocks) block_ = 0, ++at_;
+    }
+  }
+
+ private:
+  static constexpr int kMost = 3;
+  AmxProducts products_[kMost];
+  int count_ = 0, at_ = 0;
+  int64_t block_ = 0, step_ = 0, left_ = 0;
+};
+
+}  // namespace
+
 // The first n lanes: none from 0 down, all from kLanes up.
 VLM2VEC_INLINE __mmask16 lanes_mask(int64_t n) { return __mmask16(0xffffu >> larger(0, kLanes - larger(0, n))); }
 

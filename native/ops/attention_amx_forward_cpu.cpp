@@ -1,5 +1,6 @@
-// Attention of bf16, forward, by AMX's tiles. As attention_forward_cpu.cpp, but that blocks of 32 rows meet 256 keys,
-// and that the weights of the values are rounded to bf16.
+// Attention of bf16, forward, by AMX's tiles. As attention_forward_cpu.cpp, but that blocks of 32 rows meet 128 keys,
+// that the weights of the values are rounded to bf16, and that while the scores of a block become weights, tiles
+// multiply the weights before them with their values, and make the scores after them.
 #include <omp.h>
 
 #include "ops/attention_amx.h"
@@ -8,8 +9,8 @@
 
 namespace vlm2vec::VLM2VEC_ISA {
 
-// Keys at a time: scores of a block of rows fill two thirds of an L1 of 48 KiB.
-constexpr int64_t kAmxKeys = 256;
+// Keys at a time: scores of two blocks of rows fill two thirds of an L1 of 48 KiB.
+constexpr int64_t kAmxKeys = 128;
 constexpr int64_t kScoreStrip = kAmxKeys * kTileSide;  // floats
 static_assert(kQueryRows % kAmxSide == 0 && kAmxKeys % kAmxSide == 0, "blocks do not divide");
 
@@ -26,22 +27,23 @@ static void pack_pair(const AttentionProblem& problem, const AttentionPair& pair
 }
 
 struct AmxForwardScratch {
-  float* scores;  // two strips
-  float* out;     // strips of tiles, one for 16 rows
-  float* sums;    // lane by lane, of the rows
-  float* highest;
-  bf16* q;  // strips of A
+  float* scores[2];          // of 32 rows, two strips each
+  float* out;                // strips of tiles, one for 16 rows
+  float* sums;               // lane by lane, of the rows
+  float *highest, *factors;  // of the rows; what the latest scores made of the results before
+  bf16* q;                   // strips of A
   AmxForwardScratch(float* scratch, int64_t HS) {
-    scores = scratch;
-    out = scores + 2 * kScoreStrip;
+    scores[0] = scratch, scores[1] = scores[0] + 2 * kScoreStrip;
+    out = scores[1] + 2 * kScoreStrip;
     sums = out + kQueryRows * whole_tiles(HS);
     highest = sums + kQueryRows * kLanes;
-    q = reinterpret_cast<bf16*>(highest + kQueryRows);
+    factors = highest + kQueryRows;
+    q = reinterpret_cast<bf16*>(factors + kQueryRows);
   }
 };
 
 static int64_t amx_forward_floats(int64_t HS) {
-  return 2 * kScoreStrip + kQueryRows * (whole_tiles(HS) + kLanes + 1 + whole_tiles(HS) / 2);
+  return 4 * kScoreStrip + kQueryRows * (whole_tiles(HS) + kLanes + 2 + whole_tiles(HS) / 2);
 }
 
 // Lane i: the highest score of row i of a strip, which sees `seen[i]` keys: no fewer than the row before.
@@ -85,46 +87,98 @@ VLM2VEC_INLINE Floats soften_row(float* scores, int64_t valid, int64_t width, Fl
   return sum;
 }
 
-// Scores of a strip become weights; the maxima and sums of its rows go on, and what is there of their results is
-// multiplied by what the new maxima take away.
-static void soften_strip(const AttentionTiles& tiles, const AmxForwardScratch& scratch, float* scores, int64_t row,
-                         int64_t width, float scale) {
+namespace {
+
+// 32 rows, from `row` of the block on, against a block of keys.
+struct AmxItem {
+  AttentionTiles tiles;
+  int64_t row, width;  // whole tiles of keys that any of the rows sees
+  float* scores;
+};
+
+}  // namespace
+
+// Scores of a strip become weights; the maxima and sums of its rows go on. After each row `pace` steps of the queue.
+static void soften_strip(const AmxItem& item, const AmxForwardScratch& scratch, int64_t first, float scale,
+                         AmxQueue& queue, int64_t pace) {
+  const int64_t row = item.row + first;
+  float* scores = item.scores + first * kAmxKeys;
   int64_t seen[kLanes];
-  for (int64_t i = 0; i < kLanes; ++i) seen[i] = tiles.visible(row + i);
+  for (int64_t i = 0; i < kLanes; ++i) seen[i] = item.tiles.visible(row + i);
   const Floats before = load(scratch.highest + row);
-  const Floats scaled = broadcast(scale) * highest_of(scores, seen, width);
+  const Floats scaled = broadcast(scale) * highest_of(scores, seen, item.width);
   const Floats raised = scaled > before ? scaled : before, factor = exp2(before - raised);
   store(scratch.highest + row, raised);
-  float shifts[kLanes], factors[kLanes];
-  store(shifts, -raised);
-  store(factors, factor);
-  for (int64_t i = 0; i < kLanes; ++i) {
+  store(scratch.factors + row, factor);
+  queue.advance(pace);
+  for (int64_t i = 0; i < smaller(kLanes, item.tiles.rows - row); ++i) {
     float* sum = scratch.sums + (row + i) * kLanes;
-    store(sum, soften_row(scores + i * kLanes, seen[i], width, broadcast(scale), broadcast(shifts[i]),
-                          load(sum) * broadcast(factors[i])));
+    store(sum, soften_row(scores + i * kLanes, seen[i], item.width, broadcast(scale),
+                          broadcast(-scratch.highest[row + i]), load(sum) * broadcast(scratch.factors[row + i])));
+    queue.advance(pace);
   }
-  if (tiles.key == 0 || _mm512_cmp_ps_mask(factor, broadcast(1), _CMP_NEQ_UQ) == 0) return;
-  float* out = scratch.out + row * whole_tiles(tiles.HS);
-  for (int64_t c = 0; c < tiles.HS; c += kTileSide, out += kTileFloats)
-    for (int64_t i = 0; i < kLanes; ++i) store(out + i * kLanes, load(out + i * kLanes) * broadcast(factors[i]));
 }
 
-// 32 rows, from `row` on, against a block of keys. v: the values of all of the pair, `length` deep.
-static void amx_forward_tile(const AttentionTiles& tiles, const AmxForwardScratch& scratch, const bf16* k,
-                             const bf16* v, int64_t length, int64_t row, float scale) {
-  const int64_t depth = whole_tiles(tiles.HS), key = tiles.key;
-  const int64_t width = whole_tiles(tiles.visible(row + kAmxSide - 1));
-  if (width <= 0) return;
-  for (int64_t j = 0; j < width; j += kAmxSide)
-    multiply_amx(amx_tiles(scratch.scores + j * kTileSide, kScoreStrip), scratch.q + row * depth, kTileSide * depth,
-                 k + (key + j) * depth, kTileSide * depth, depth / kTileDepth, false);
-  for (int64_t i = 0; i < kAmxSide; i += kTileSide)
-    soften_strip(tiles, scratch, scratch.scores + i * kAmxKeys, row + i, width, scale);
-  const bf16* weights = reinterpret_cast<const bf16*>(scratch.scores);
-  for (int64_t c = 0; c < depth; c += kAmxSide)
-    multiply_amx(amx_tiles(scratch.out + row * depth + c * kTileSide, kTileSide * depth), weights, 2 * kScoreStrip,
-                 v + c * length + key * kTileSide, kTileSide * length, width / kTileDepth, key > 0);
+// Results before are multiplied by what the new maxima take away.
+static void rescale(const AmxItem& item, const AmxForwardScratch& scratch) {
+  if (item.tiles.key == 0) return;
+  for (int64_t row = item.row; row < smaller(item.row + kAmxSide, item.tiles.rows); row += kTileSide) {
+    if (_mm512_cmp_ps_mask(load(scratch.factors + row), broadcast(1), _CMP_NEQ_UQ) == 0) continue;
+    float* out = scratch.out + row * whole_tiles(item.tiles.HS);
+    for (int64_t c = 0; c < item.tiles.HS; c += kTileSide, out += kTileFloats)
+      for (int64_t i = 0; i < kLanes; ++i)
+        store(out + i * kLanes, load(out + i * kLanes) * broadcast(scratch.factors[row + i]));
+  }
 }
+
+namespace {
+
+// A block of query rows against all keys that it sees. k, v: as packed, `length` whole tiles of keys.
+struct AmxForward {
+  const AmxForwardScratch& scratch;
+  const bf16 *k, *v;
+  int64_t depth, length;
+  float scale;
+
+  AmxProducts scores_of(const AmxItem& item) const {
+    const int64_t strip = kTileSide * depth;
+    return {item.scores, kScoreStrip, scratch.q + item.row * depth, k + item.tiles.key * depth,
+            strip,       strip,       depth / kTileDepth,           item.width / kAmxSide,
+            false};
+  }
+  AmxProducts results_of(const AmxItem& item) const {
+    return {scratch.out + item.row * depth, kTileSide * depth, reinterpret_cast<const bf16*>(item.scores),
+            v + item.tiles.key * kTileSide, 2 * kScoreStrip,   kTileSide * length,
+            item.width / kTileDepth,        depth / kAmxSide,  item.tiles.key > 0};
+  }
+  // The weights of `item`, and meanwhile what is to be done of those before (null: none) and after it.
+  void soften(const AmxItem& item, const AmxItem* before, const AmxItem* after) const {
+    AmxQueue queue;
+    if (before) queue.add(results_of(*before));
+    if (after) queue.add(scores_of(*after));
+    const int64_t rows = smaller(kAmxSide, item.tiles.rows - item.row), strips = (rows + kTileSide - 1) / kTileSide;
+    const int64_t pace = (queue.left() + rows + strips - 1) / (rows + strips);
+    for (int64_t i = 0; i < rows; i += kTileSide) soften_strip(item, scratch, i, scale, queue, pace);
+    queue.advance(queue.left());
+    rescale(item, scratch);
+  }
+  // All items, of which next(item) gives one after the other, if there is another.
+  template <typename Next>
+  void all(const Next& next) const {
+    AmxItem items[3] = {};
+    int64_t at = 0;
+    bool more = next(items[0]);
+    scores_of(items[0]).all();
+    for (; more; ++at) {
+      AmxItem *item = &items[at % 3], *after = &items[(at + 1) % 3];
+      more = next(*after);
+      soften(*item, at > 0 ? &items[(at + 2) % 3] : nullptr, more ? after : nullptr);
+    }
+    results_of(items[(at + 2) % 3]).all();
+  }
+};
+
+}  // namespace
 
 static void write_rows(const AttentionProblem& problem, const AttentionPair& pair, const AmxForwardScratch& scratch,
                        int64_t first, int64_t rows) {
@@ -159,11 +213,20 @@ static void amx_forward_block(const AttentionProblem& problem, const AttentionPa
   std::memset(scratch.sums, 0, size_t(kQueryRows * kLanes) * sizeof(float));
   const int64_t keys = problem.causal ? (first + rows - 1) / group + 1 : pair.length;
   const bf16 *k = reinterpret_cast<const bf16*>(pair.packed), *v = k + half_packed(pair.length, HS);
-  for (int64_t key = 0; key < keys; key += kAmxKeys) {
-    const AttentionTiles tiles = {HS, group, problem.causal, first, rows, key, smaller(kAmxKeys, keys - key), key};
-    for (int64_t i = 0; i < rows; i += kAmxSide)
-      amx_forward_tile(tiles, scratch, k, v, whole_tiles(pair.length), i, problem.scale * kLog2E);
-  }
+  int64_t key = 0, row = 0, count = 0;
+  const auto next = [&](AmxItem& item) {
+    for (; key < keys; key += kAmxKeys, row = 0)
+      for (; row < rows; row += kAmxSide) {
+        item.tiles = {HS, group, problem.causal, first, rows, key, smaller(kAmxKeys, keys - key), key};
+        item.width = whole_tiles(item.tiles.visible(row + kAmxSide - 1));
+        if (item.width <= 0) continue;
+        item.row = row, item.scores = scratch.scores[count++ % 2];
+        row += kAmxSide;
+        return true;
+      }
+    return false;
+  };
+  AmxForward{scratch, k, v, whole_tiles(HS), whole_tiles(pair.length), problem.scale * kLog2E}.all(next);
   write_rows(problem, pair, scratch, first, rows);
 }
 
