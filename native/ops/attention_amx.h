@@ -101,6 +101,41 @@ class AmxQueue {
 
 }  // namespace
 
+// 32 rows of a block of query rows against a block of keys.
+struct AmxItem {
+  AttentionTiles tiles;
+  int64_t row, width;  // the first row; whole tiles of keys that any of the rows sees
+  int64_t turn;        // 0 and 1 in turn
+};
+
+// f(item, before, after) for all items of query rows [first, first + rows) and keys [key, end), `step` keys at a time,
+// but those that see nothing: blocks of keys outside, rows inside. With the items before and after it, null where there
+// are none. Packed keys begin with `key`.
+template <typename F>
+static inline void each_amx_item(const AttentionProblem& problem, int64_t first, int64_t rows, int64_t key, int64_t end,
+                                 int64_t step, const F& f) {
+  AmxItem items[3] = {};
+  int64_t at = key, row = 0, count = 0;
+  const auto next = [&](AmxItem& item) {
+    for (; at < end; at += step, row = 0)
+      for (; row < rows; row += kAmxSide) {
+        item.tiles = {problem.HS, problem.group, problem.causal, first, rows, at, smaller(step, end - at), at - key};
+        item.width = whole_tiles(item.tiles.visible(smaller(row + kAmxSide, rows) - 1));
+        if (item.width <= 0) continue;
+        item.row = row, item.turn = count++ % 2;
+        row += kAmxSide;
+        return true;
+      }
+    return false;
+  };
+  bool more = next(items[0]);
+  for (int64_t i = 0; more; ++i) {
+    AmxItem *before = i > 0 ? &items[(i + 2) % 3] : nullptr, *after = &items[(i + 1) % 3];
+    more = next(*after);
+    f(items[i % 3], before, more ? after : nullptr);
+  }
+}
+
 // The first n lanes: none from 0 down, all from kLanes up.
 VLM2VEC_INLINE __mmask16 lanes_mask(int64_t n) { return __mmask16(0xffffu >> larger(0, kLanes - larger(0, n))); }
 

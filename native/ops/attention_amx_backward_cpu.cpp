@@ -1,6 +1,7 @@
 // Attention of bf16, backward, by AMX's tiles. As attention_backward_cpu.cpp: blocks of query rows outside, blocks of
 // keys inside; p and ds are rounded to bf16. dk and dv are made as channels by keys, so that p and ds are factors on
-// the right there, which two rows make by interleaving them: nothing else has to be turned.
+// the right there, which two rows make by interleaving them: nothing else has to be turned. While vectors make p and ds
+// of 32 rows, tiles make dq of the rows before and the scores and dout·v of those after them.
 #include <omp.h>
 
 #include "ops/attention_amx.h"
@@ -20,7 +21,7 @@ struct AmxBackwardScratch {
   bf16 *k_columns, *v_columns, *k_channels;  // of the part, strips of B: keys; keys; channels
   bf16 *q_rows, *dout_rows;                  // of the block of query rows, strips of A: rows
   bf16 *q_channels, *dout_channels;          // ... channels
-  float *scores, *dp;                        // of 32 rows, two strips each; dp becomes ds, strips of A
+  float *scores[2], *dp[2];                  // of 32 rows, two strips each; dp becomes ds, strips of A
   bf16 *p, *ds;                              // of the block of query rows, strips of B: keys, in the order of key_of
   float *dk, *dv;                            // of the part, as channels by keys: two tiles of keys, channels down
   float *dq, *delta, *lse;                   // of the block of query rows; dq strips of tiles
@@ -40,7 +41,7 @@ struct AmxBackwardScratch {
     k_channels = take_halves(keys * depth);
     q_rows = take_halves(kAmxRows * depth), dout_rows = take_halves(kAmxRows * depth);
     q_channels = take_halves(kAmxRows * depth), dout_channels = take_halves(kAmxRows * depth);
-    scores = take(2 * kScoreStrip), dp = take(2 * kScoreStrip);
+    for (int turn = 0; turn < 2; ++turn) scores[turn] = take(2 * kScoreStrip), dp[turn] = take(2 * kScoreStrip);
     p = take_halves(kAmxRows * kAmxKeys), ds = take_halves(kAmxRows * kAmxKeys);
     dk = take(keys * depth), dv = take(keys * depth);
     dq = take(kAmxRows * depth), delta = take(kAmxRows), lse = take(kAmxRows);
@@ -84,21 +85,22 @@ VLM2VEC_INLINE AmxWeights amx_weights(const float* scores, const float* dp, int6
   return {rounded(p[0], p[1]), rounded(ds[0], ds[1])};
 }
 
-// p and ds of 32 rows from `row` on and `width` keys.
-static void amx_differentiate(const AttentionTiles& tiles, const AmxBackwardScratch& scratch, int64_t row,
-                              int64_t width, float factor) {
+// p and ds of 32 rows. After each two of them `pace` steps of the queue.
+static void amx_differentiate(const AmxItem& item, const AmxBackwardScratch& scratch, float factor, AmxQueue& queue,
+                              int64_t pace) {
+  const AttentionTiles& tiles = item.tiles;
   const Floats scale = broadcast(factor);
   constexpr int64_t next = kTileSide * kAmxRows;  // numbers, from one strip of keys to the next
   for (int64_t i = 0; i < kAmxSide; i += 2) {
-    const int64_t r = row + i, at = i / kTileSide * kScoreStrip + i % kTileSide * kTileSide;
-    const int64_t seen = r < tiles.rows ? tiles.visible(r) : 0,
-                  seen_next = r + 1 < tiles.rows ? tiles.visible(r + 1) : 0;
+    const int64_t r = item.row + i, at = i / kTileSide * kScoreStrip + i % kTileSide * kTileSide;
+    const int64_t seen = r < tiles.rows ? tiles.visible(r) : 0;
+    const int64_t seen_next = r + 1 < tiles.rows ? tiles.visible(r + 1) : 0;
     const int64_t by_both = smaller(seen, seen_next) / kAmxSide * kAmxSide;
     const Floats lse = broadcast(-scratch.lse[r]), lse_next = broadcast(-scratch.lse[r + 1]);
     const Floats delta = broadcast(scratch.delta[r]), delta_next = broadcast(scratch.delta[r + 1]);
-    const float *scores = scratch.scores + at, *dp = scratch.dp + at;
-    float* ds_rows = scratch.dp + at;  // half as long as dp
-    bf16 *p = scratch.p + row * kTileSide + i * kTileSide, *ds = scratch.ds + row * kTileSide + i * kTileSide;
+    const float *scores = scratch.scores[item.turn] + at, *dp = scratch.dp[item.turn] + at;
+    float* ds_rows = scratch.dp[item.turn] + at;  // half as long as dp
+    bf16 *p = scratch.p + r * kTileSide, *ds = scratch.ds + r * kTileSide;
     const auto step = [&](AmxWeights w, AmxWeights v) __attribute__((always_inline)) {
       store(ds_rows, w.ds);
       store(ds_rows + kTileSide, v.ds);
@@ -109,30 +111,35 @@ static void amx_differentiate(const AttentionTiles& tiles, const AmxBackwardScra
     for (int64_t j = 0; j < by_both; j += kAmxSide)
       step(amx_weights<true>(scores, dp, kAmxSide, scale, lse, delta),
            amx_weights<true>(scores + kTileSide, dp + kTileSide, kAmxSide, scale, lse_next, delta_next));
-    for (int64_t j = by_both; j < width; j += kAmxSide)
+    for (int64_t j = by_both; j < item.width; j += kAmxSide)
       step(amx_weights<false>(scores, dp, seen - j, scale, lse, delta),
            amx_weights<false>(scores + kTileSide, dp + kTileSide, seen_next - j, scale, lse_next, delta_next));
+    queue.advance(pace);
   }
 }
 
-// 32 rows, from `row` on, against a block of keys: their p and ds, and their shares of dq.
-static void amx_backward_tile(const AttentionTiles& tiles, const AmxBackwardScratch& scratch, int64_t row, float scale,
-                              bool add) {
-  const int64_t depth = scratch.depth, strip = kTileSide * depth, steps = depth / kTileDepth;
-  const int64_t width = whole_tiles(tiles.visible(smaller(row + kAmxSide, tiles.rows) - 1));
-  if (width <= 0) return;
-  for (int64_t j = 0; j < width; j += kAmxSide)
-    multiply_amx(amx_tiles(scratch.scores + j * kTileSide, kScoreStrip), scratch.q_rows + row * depth, strip,
-                 scratch.k_columns + (tiles.place + j) * depth, strip, steps, false);
-  for (int64_t j = 0; j < width; j += kAmxSide)
-    multiply_amx(amx_tiles(scratch.dp + j * kTileSide, kScoreStrip), scratch.dout_rows + row * depth, strip,
-                 scratch.v_columns + (tiles.place + j) * depth, strip, steps, false);
-  amx_differentiate(tiles, scratch, row, width, scale);
-  const bf16* ds = reinterpret_cast<const bf16*>(scratch.dp);
-  for (int64_t c = 0; c < depth; c += kAmxSide)
-    multiply_amx(amx_tiles(scratch.dq + row * depth + c * kTileSide, strip), ds, 2 * kScoreStrip,
-                 scratch.k_channels + c * scratch.keys + tiles.place * kTileSide, kTileSide * scratch.keys,
-                 width / kTileDepth, add);
+// rows · columns, of the head size.
+static AmxProducts amx_scores(float* to, const bf16* rows, const bf16* columns, const AmxItem& item, int64_t depth) {
+  AmxProducts s = {};
+  s.c = to, s.strip = kScoreStrip;
+  s.a = rows + item.row * depth, s.a_next = kTileSide * depth;
+  s.b = columns + item.tiles.place * depth, s.b_next = kTileSide * depth;
+  s.steps = depth / kTileDepth, s.blocks = item.width / kAmxSide;
+  return s;
+}
+static AmxProducts scores_of(const AmxItem& item, const AmxBackwardScratch& scratch) {
+  return amx_scores(scratch.scores[item.turn], scratch.q_rows, scratch.k_columns, item, scratch.depth);
+}
+static AmxProducts dp_of(const AmxItem& item, const AmxBackwardScratch& scratch) {
+  return amx_scores(scratch.dp[item.turn], scratch.dout_rows, scratch.v_columns, item, scratch.depth);
+}
+static AmxProducts dq_of(const AmxItem& item, const AmxBackwardScratch& scratch) {
+  AmxProducts s = {};
+  s.c = scratch.dq + item.row * scratch.depth, s.strip = kTileSide * scratch.depth;
+  s.a = reinterpret_cast<const bf16*>(scratch.dp[item.turn]), s.a_next = 2 * kScoreStrip;
+  s.b = scratch.k_channels + item.tiles.place * kTileSide, s.b_next = kTileSide * scratch.keys;
+  s.steps = item.width / kTileDepth, s.blocks = scratch.depth / kAmxSide, s.add = item.tiles.key > 0;
+  return s;
 }
 
 // sums += channels · weights, over the rows that see a key.
@@ -148,6 +155,30 @@ static void add_products(const AttentionTiles& tiles, const AmxBackwardScratch& 
                    channels + c * kAmxRows + from, kTileSide * kAmxRows, weights + j * kAmxRows + from,
                    kTileSide * kAmxRows, steps, true);
   }
+}
+
+// p and ds of an item, and meanwhile what they are made of for the item after it, and dq of the one before; dv and dk
+// at the last of a block of keys.
+static void backward_item(const AmxItem& item, const AmxItem* before, const AmxItem* after,
+                          const AmxBackwardScratch& scratch, float scale) {
+  AmxQueue queue;
+  if (before) {
+    queue.add(dq_of(*before, scratch));
+  } else {
+    scores_of(item, scratch).all();
+    dp_of(item, scratch).all();
+  }
+  if (after) {
+    queue.add(scores_of(*after, scratch));
+    queue.add(dp_of(*after, scratch));
+  }
+  amx_differentiate(item, scratch, scale, queue, (queue.left() + kAmxSide / 2 - 1) / (kAmxSide / 2));
+  queue.advance(queue.left());
+  if (!after || after->tiles.key > item.tiles.key) {
+    add_products(item.tiles, scratch, scratch.dv, scratch.dout_channels, scratch.p);
+    add_products(item.tiles, scratch, scratch.dk, scratch.q_channels, scratch.ds);
+  }
+  if (!after) dq_of(item, scratch).all();
 }
 
 // What add_products made, as rows `first` .. of `to`.
@@ -198,14 +229,10 @@ static void amx_backward_part(const AttentionProblem& problem, const AttentionPa
     // the first keys of a causal part are not seen by all rows of its first blocks
     if (part.key > 0) std::memset(scratch.dq, 0, size_t(kAmxRows * depth) * sizeof(float));
     const int64_t seen = problem.causal ? smaller(end, (first + rows - 1) / group + 1) : end;
-    for (int64_t key = part.key; key < seen; key += kAmxKeys) {
-      const AttentionTiles tiles = {
-          HS, group, problem.causal, first, rows, key, smaller(kAmxKeys, seen - key), key - part.key};
-      for (int64_t i = 0; i < rows; i += kAmxSide)
-        amx_backward_tile(tiles, scratch, i, problem.scale * kLog2E, key > 0);
-      add_products(tiles, scratch, scratch.dv, scratch.dout_channels, scratch.p);
-      add_products(tiles, scratch, scratch.dk, scratch.q_channels, scratch.ds);
-    }
+    each_amx_item(problem, first, rows, part.key, seen, kAmxKeys,
+                  [&](const AmxItem& item, const AmxItem* before, const AmxItem* after) {
+                    backward_item(item, before, after, scratch, problem.scale * kLog2E);
+                  });
     if (part.dq)
       write_rows(HeadRows<float>{part.dq, HS, HS, 1}, first, rows, scratch.dq, depth, 1);
     else

@@ -87,22 +87,11 @@ VLM2VEC_INLINE Floats soften_row(float* scores, int64_t valid, int64_t width, Fl
   return sum;
 }
 
-namespace {
-
-// 32 rows, from `row` of the block on, against a block of keys.
-struct AmxItem {
-  AttentionTiles tiles;
-  int64_t row, width;  // whole tiles of keys that any of the rows sees
-  float* scores;
-};
-
-}  // namespace
-
 // Scores of a strip become weights; the maxima and sums of its rows go on. After each row `pace` steps of the queue.
 static void soften_strip(const AmxItem& item, const AmxForwardScratch& scratch, int64_t first, float scale,
                          AmxQueue& queue, int64_t pace) {
   const int64_t row = item.row + first;
-  float* scores = item.scores + first * kAmxKeys;
+  float* scores = scratch.scores[item.turn] + first * kAmxKeys;
   int64_t seen[kLanes];
   for (int64_t i = 0; i < kLanes; ++i) seen[i] = item.tiles.visible(row + i);
   const Floats before = load(scratch.highest + row);
@@ -133,7 +122,7 @@ static void rescale(const AmxItem& item, const AmxForwardScratch& scratch) {
 
 namespace {
 
-// A block of query rows against all keys that it sees. k, v: as packed, `length` whole tiles of keys.
+// A block of query rows. k, v: as packed, `length` whole tiles of keys.
 struct AmxForward {
   const AmxForwardScratch& scratch;
   const bf16 *k, *v;
@@ -142,39 +131,35 @@ struct AmxForward {
 
   AmxProducts scores_of(const AmxItem& item) const {
     const int64_t strip = kTileSide * depth;
-    return {item.scores, kScoreStrip, scratch.q + item.row * depth, k + item.tiles.key * depth,
-            strip,       strip,       depth / kTileDepth,           item.width / kAmxSide,
-            false};
+    AmxProducts s = {};
+    s.c = scratch.scores[item.turn], s.strip = kScoreStrip;
+    s.a = scratch.q + item.row * depth, s.a_next = strip;
+    s.b = k + item.tiles.key * depth, s.b_next = strip;
+    s.steps = depth / kTileDepth, s.blocks = item.width / kAmxSide;
+    return s;
   }
   AmxProducts results_of(const AmxItem& item) const {
-    return {scratch.out + item.row * depth, kTileSide * depth, reinterpret_cast<const bf16*>(item.scores),
-            v + item.tiles.key * kTileSide, 2 * kScoreStrip,   kTileSide * length,
-            item.width / kTileDepth,        depth / kAmxSide,  item.tiles.key > 0};
+    AmxProducts s = {};
+    s.c = scratch.out + item.row * depth, s.strip = kTileSide * depth;
+    s.a = reinterpret_cast<const bf16*>(scratch.scores[item.turn]), s.a_next = 2 * kScoreStrip;
+    s.b = v + item.tiles.key * kTileSide, s.b_next = kTileSide * length;
+    s.steps = item.width / kTileDepth, s.blocks = depth / kAmxSide, s.add = item.tiles.key > 0;
+    return s;
   }
-  // The weights of `item`, and meanwhile what is to be done of those before (null: none) and after it.
-  void soften(const AmxItem& item, const AmxItem* before, const AmxItem* after) const {
+  // The weights of `item`, and meanwhile the results of the item before and the scores of the one after it.
+  void operator()(const AmxItem& item, const AmxItem* before, const AmxItem* after) const {
     AmxQueue queue;
-    if (before) queue.add(results_of(*before));
+    if (before)
+      queue.add(results_of(*before));
+    else
+      scores_of(item).all();
     if (after) queue.add(scores_of(*after));
     const int64_t rows = smaller(kAmxSide, item.tiles.rows - item.row), strips = (rows + kTileSide - 1) / kTileSide;
     const int64_t pace = (queue.left() + rows + strips - 1) / (rows + strips);
     for (int64_t i = 0; i < rows; i += kTileSide) soften_strip(item, scratch, i, scale, queue, pace);
     queue.advance(queue.left());
     rescale(item, scratch);
-  }
-  // All items, of which next(item) gives one after the other, if there is another.
-  template <typename Next>
-  void all(const Next& next) const {
-    AmxItem items[3] = {};
-    int64_t at = 0;
-    bool more = next(items[0]);
-    scores_of(items[0]).all();
-    for (; more; ++at) {
-      AmxItem *item = &items[at % 3], *after = &items[(at + 1) % 3];
-      more = next(*after);
-      soften(*item, at > 0 ? &items[(at + 2) % 3] : nullptr, more ? after : nullptr);
-    }
-    results_of(items[(at + 2) % 3]).all();
+    if (!after) results_of(item).all();
   }
 };
 
@@ -213,20 +198,8 @@ static void amx_forward_block(const AttentionProblem& problem, const AttentionPa
   std::memset(scratch.sums, 0, size_t(kQueryRows * kLanes) * sizeof(float));
   const int64_t keys = problem.causal ? (first + rows - 1) / group + 1 : pair.length;
   const bf16 *k = reinterpret_cast<const bf16*>(pair.packed), *v = k + half_packed(pair.length, HS);
-  int64_t key = 0, row = 0, count = 0;
-  const auto next = [&](AmxItem& item) {
-    for (; key < keys; key += kAmxKeys, row = 0)
-      for (; row < rows; row += kAmxSide) {
-        item.tiles = {HS, group, problem.causal, first, rows, key, smaller(kAmxKeys, keys - key), key};
-        item.width = whole_tiles(item.tiles.visible(row + kAmxSide - 1));
-        if (item.width <= 0) continue;
-        item.row = row, item.scores = scratch.scores[count++ % 2];
-        row += kAmxSide;
-        return true;
-      }
-    return false;
-  };
-  AmxForward{scratch, k, v, whole_tiles(HS), whole_tiles(pair.length), problem.scale * kLog2E}.all(next);
+  each_amx_item(problem, first, rows, 0, keys, kAmxKeys,
+                AmxForward{scratch, k, v, whole_tiles(HS), whole_tiles(pair.length), problem.scale * kLog2E});
   write_rows(problem, pair, scratch, first, rows);
 }
 
