@@ -173,8 +173,16 @@ void matmul_backward_weight(Tensor dweight, Tensor dbias, Tensor dout, Tensor x)
   if (dbias) kernel.add_column_sums(dbias.as<float>(), dout.data, m, n, dout.dtype, threads_for(device, 16 * m * n));
   const ProductSizes sizes = {Product::BackwardWeight, m, n, k, x.dtype, DType::F32, true, false};
   if (device.state<DnnlMatmul>().run(sizes, {dweight.data, dout.data, x.data, nullptr})) return;
-  WeightProduct own = {
-      dweight.as<float>(), dout.data, x.data, m, n, k, x.dtype, threads_for(device, m * n * k), nullptr};
+  WeightProduct own = {dweight.as<float>(),
+                       dout.data,
+                       x.data,
+                       m,
+                       n,
+                       k,
+                       x.dtype,
+                       device.isa() == Isa::Amx,
+                       threads_for(device, m * n * k),
+                       nullptr};
   own.scratch = static_cast<float*>(device.state<Workspace>().reserve(kernel.weight_scratch_bytes(own)));
   kernel.multiply_weight(own);
 }

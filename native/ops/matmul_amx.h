@@ -1,6 +1,6 @@
-// out = x · right of bf16 by AMX tiles, for matmul_cpu.cpp: a block of rows of x is packed once; groups of panels of
-// the weight, kAmxSide columns each, are packed part by part, straight from where it lies, and meet the tiles of rows.
-// A part of 32 rows stays in L1 while the panels of a group pass by from L2.
+// Products of bf16 by AMX tiles, for matmul_cpu.cpp. out = x · right: a block of rows of x is packed once; groups of
+// panels of the weight, kAmxSide columns each, are packed part by part, straight from where it lies, and meet the tiles
+// of rows. A part of 32 rows stays in L1 while the panels of a group pass by from L2.
 #pragma once
 #include <omp.h>
 
@@ -40,6 +40,8 @@ static bool takes_amx(const PackedProduct& product) {
     if (term.x && (term.right.kind != RightFactor::Kind::Plain || term.right.type != DType::BF16)) return false;
   return true;
 }
+
+static bool takes_amx(const WeightProduct& product) { return product.tiles && product.type == DType::BF16; }
 
 static size_t amx_scratch_bytes(const PackedProduct& product) {
   const AmxBlocking blocking(product);
@@ -110,6 +112,63 @@ static void multiply_by_amx(const PackedProduct& product, const Write& write) {
       multiply_amx_group(
           product, blocking, rows, group,
           [&](const float* c, int64_t at, int64_t count, int64_t column) { write(c, row + at, count, column); });
+    });
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// dweight += doutᵀ · x: the sum runs over rows, packed kAmxSumBlock at a time
+
+constexpr int64_t kAmxSumBlock = 512;
+
+static int64_t padded_rows(const WeightProduct& product) {
+  return round_up(smaller(kAmxSumBlock, product.m), kTileDepth);
+}
+
+static size_t amx_weight_scratch_bytes(const WeightProduct& product) {
+  const int64_t sides = round_up(product.n, kAmxSide) + round_up(product.k, kAmxSide);
+  return size_t(sides * padded_rows(product)) * sizeof(bf16);
+}
+
+static void multiply_weight_by_amx(const WeightProduct& product) {
+  const int64_t n = product.n, k = product.k;
+  const int64_t n_strips = round_up(n, kAmxSide) / kTileSide, k_strips = round_up(k, kAmxSide) / kTileSide;
+  for (int64_t m = 0; m < product.m; m += kAmxSumBlock) {
+    const int64_t depth = smaller(kAmxSumBlock, product.m - m), strip = round_up(depth, kTileDepth) * kTileSide;
+    const bf16* dout = static_cast<const bf16*>(product.dout) + m * n;
+    const bf16* x = static_cast<const bf16*>(product.x) + m * k;
+    bf16* a = reinterpret_cast<bf16*>(product.scratch);
+    bf16* b = a + n_strips * strip;
+    parallel_for(product.threads, n_strips + k_strips, [=](int64_t i) {
+      const bool left = i < n_strips;
+      const int64_t all = left ? n : k, first = (left ? i : i - n_strips) * kTileSide;
+      const int64_t width = larger(0, smaller(kTileSide, all - first));
+      const auto row = [=](int64_t r) { return (left ? dout : x) + r * all + first; };
+      if (left)
+        pack_amx_depth<true>(a + i * strip, width, depth, row);
+      else
+        pack_amx_depth(b + (i - n_strips) * strip, width, depth, row);
+    });
+    // 32 rows of dweight by 256 columns at a time
+    constexpr int64_t kGroup = 16;
+    const int64_t groups = (k_strips + kGroup - 1) / kGroup;
+    parallel_for_dynamic(product.threads, n_strips / 2 * groups, [=](int64_t unit) {
+      const AmxTiles configured;
+      const int64_t i = unit / groups * 2, begin = unit % groups * kGroup, end = smaller(k_strips, begin + kGroup);
+      for (int64_t j = begin; j < end; j += 2) {
+        const int64_t rows = smaller(kAmxSide, n - i * kTileSide), columns = smaller(kAmxSide, k - j * kTileSide);
+        float* to = product.dweight + i * kTileSide * k + j * kTileSide;
+        const bf16 *left = a + i * strip, *right = b + j * strip;
+        const int64_t steps = strip / kTileNumbers;
+        if (rows == kAmxSide && columns == kAmxSide) {
+          multiply_amx(to, k, left, strip, right, strip, steps, true);
+          continue;
+        }
+        alignas(64) float sums[kAmxSide * kAmxSide];
+        multiply_amx(sums, kAmxSide, left, strip, right, strip, steps, false);
+        for (int64_t y = 0; y < rows; ++y)
+          for (int64_t x = 0; x < columns; ++x) to[y * k + x] += sums[y * kAmxSide + x];
+      }
     });
   }
 }

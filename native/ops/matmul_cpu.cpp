@@ -151,6 +151,9 @@ static void multiply(const PackedProduct& product) {
 constexpr int64_t kSumBlock = 2 * kDepth;
 
 static size_t weight_scratch_bytes(const WeightProduct& product) {
+#if defined(__AVX512F__)
+  if (takes_amx(product)) return amx_weight_scratch_bytes(product);
+#endif
   const int64_t depth = smaller(kSumBlock, product.m);
   return size_t((round_up(product.n, kRows) + round_up(product.k, kColumns) + kLanes) * depth) * sizeof(float);
 }
@@ -169,7 +172,7 @@ static void add_tile(const WeightProduct& product, const float* a, const float* 
 
 template <typename Number>
 static void multiply_weight_typed(const WeightProduct& product) {
-  constexpr int64_t kGroup = 8;  // tiles of rows that share a block of a panel
+  constexpr int64_t kGroup = 8;  // tiles of rows that share a block of a panel, and panels of one thread at a time
   const int64_t n = product.n, k = product.k;
   const int64_t row_tiles = round_up(n, kRows) / kRows, panels = round_up(k, kColumns) / kColumns;
   for (int64_t m = 0; m < product.m; m += kSumBlock) {
@@ -185,11 +188,13 @@ static void multiply_weight_typed(const WeightProduct& product) {
         pack_columns<kColumns>(b + (i - row_tiles) * kColumns * depth, x + (i - row_tiles) * kColumns, k,
                                smaller(kColumns, k - (i - row_tiles) * kColumns), depth);
     });
-    parallel_for(product.threads, round_up(row_tiles, kGroup) / kGroup, [&](int64_t group) {
-      const int64_t last = smaller(row_tiles, (group + 1) * kGroup);
+    const int64_t groups = round_up(row_tiles, kGroup) / kGroup;
+    parallel_for(product.threads, groups * (round_up(panels, kGroup) / kGroup), [=](int64_t unit) {
+      const int64_t first = unit % groups * kGroup, last = smaller(row_tiles, first + kGroup);
+      const int64_t from = unit / groups * kGroup, end = smaller(panels, from + kGroup);
       for (int64_t d = 0; d < depth; d += kDepth)
-        for (int64_t p = 0; p < panels; ++p)
-          for (int64_t t = group * kGroup; t < last; ++t)
+        for (int64_t p = from; p < end; ++p)
+          for (int64_t t = first; t < last; ++t)
             add_tile(product, a + (t * depth + d) * kRows, b + (p * depth + d) * kColumns, smaller(kDepth, depth - d),
                      t * kRows, p * kColumns);
     });
@@ -197,6 +202,9 @@ static void multiply_weight_typed(const WeightProduct& product) {
 }
 
 static void multiply_weight(const WeightProduct& product) {
+#if defined(__AVX512F__)
+  if (takes_amx(product)) return multiply_weight_by_amx(product);
+#endif
   if (product.type == DType::BF16)
     multiply_weight_typed<bf16>(product);
   else

@@ -55,8 +55,9 @@ struct WeightProduct {
   const void *dout, *x;
   int64_t m, n, k;
   DType type;
+  bool tiles;  // as above
   int threads;
-  float* scratch;
+  float* scratch;  // 64-byte aligned
 };
 
 struct MatmulKernels {
