@@ -109,23 +109,24 @@ struct AmxItem {
 };
 
 // f(item, before, after) for all items of query rows [first, first + rows) and keys [key, end), `step` keys at a time,
-// but those that see nothing: blocks of keys outside, rows inside. With the items before and after it, null where there
-// are none. Packed keys begin with `key`.
+// but those that see nothing; with the items before and after it, null where there are none. `chunk` keys outside, rows
+// next, keys inside. Packed keys begin with `key`.
 template <typename F>
 static inline void each_amx_item(const AttentionProblem& problem, int64_t first, int64_t rows, int64_t key, int64_t end,
-                                 int64_t step, const F& f) {
+                                 int64_t step, int64_t chunk, const F& f) {
   AmxItem items[3] = {};
-  int64_t at = key, row = 0, count = 0;
+  int64_t from = key, at = key, row = 0, count = 0;
   const auto next = [&](AmxItem& item) {
-    for (; at < end; at += step, row = 0)
-      for (; row < rows; row += kAmxSide) {
-        item.tiles = {problem.HS, problem.group, problem.causal, first, rows, at, smaller(step, end - at), at - key};
-        item.width = whole_tiles(item.tiles.visible(smaller(row + kAmxSide, rows) - 1));
-        if (item.width <= 0) continue;
-        item.row = row, item.turn = count++ % 2;
-        row += kAmxSide;
-        return true;
-      }
+    for (; from < end; from += chunk, at = from, row = 0)
+      for (; row < rows; row += kAmxSide, at = from)
+        for (; at < smaller(from + chunk, end); at += step) {
+          item.tiles = {problem.HS, problem.group, problem.causal, first, rows, at, smaller(step, end - at), at - key};
+          item.width = whole_tiles(item.tiles.visible(smaller(row + kAmxSide, rows) - 1));
+          if (item.width <= 0) continue;
+          item.row = row, item.turn = count++ % 2;
+          at += step;
+          return true;
+        }
     return false;
   };
   bool more = next(items[0]);
@@ -152,6 +153,19 @@ VLM2VEC_INLINE Floats rounded(Floats low, Floats high) {
   asm("vcvtne2ps2bf16 %2, %1, %0" : "=v"(both) : "v"(high), "v"(low));
 #endif
   return both;
+}
+
+// Row `to` of `size` numbers = factor * from, which is a row of tiles beside each other.
+VLM2VEC_INLINE void write_row(bf16* to, int64_t size, const float* from, float factor) {
+  for (int64_t c = 0; c < size; c += kAmxSide, from += 2 * kTileFloats) {
+    const Floats both = rounded(load(from) * broadcast(factor), load(from + kTileFloats) * broadcast(factor));
+    const int64_t missing = larger(0, kAmxSide - (size - c));
+    _mm512_mask_storeu_epi16(to + c, 0xffffffffu >> missing, (__m512i)both);
+  }
+}
+VLM2VEC_INLINE void write_row(float* to, int64_t size, const float* from, float factor) {
+  for (int64_t c = 0; c < size; c += kTileSide, from += kTileFloats)
+    store(to + c, load(from) * broadcast(factor), lanes(size - c));
 }
 
 // Lane i: what `join` makes of the lanes of rows[i]. Rows meet in pairs, half as many in each round.

@@ -199,11 +199,8 @@ static void write_keys(const HeadRows<bf16>& to, int64_t first, int64_t count, c
 template <typename Number>
 static void write_rows(const HeadRows<Number>& to, int64_t first, int64_t rows, const float* dq, int64_t depth,
                        float factor) {
-  for (int64_t i = 0; i < rows; ++i) {
-    const float* from = dq + i / kTileSide * kTileSide * depth + i % kTileSide * kTileSide;
-    for (int64_t c = 0; c < to.HS; c += kTileSide, from += kTileFloats)
-      store(to(first + i) + c, load(from) * broadcast(factor), lanes(to.HS - c));
-  }
+  for (int64_t i = 0; i < rows; ++i)
+    write_row(to(first + i), to.HS, dq + i / kTileSide * kTileSide * depth + i % kTileSide * kTileSide, factor);
 }
 
 static void amx_backward_part(const AttentionProblem& problem, const AttentionPart& part, float* memory) {
@@ -229,7 +226,7 @@ static void amx_backward_part(const AttentionProblem& problem, const AttentionPa
     // the first keys of a causal part are not seen by all rows of its first blocks
     if (part.key > 0) std::memset(scratch.dq, 0, size_t(kAmxRows * depth) * sizeof(float));
     const int64_t seen = problem.causal ? smaller(end, (first + rows - 1) / group + 1) : end;
-    each_amx_item(problem, first, rows, part.key, seen, kAmxKeys,
+    each_amx_item(problem, first, rows, part.key, seen, kAmxKeys, kAmxKeys,
                   [&](const AmxItem& item, const AmxItem* before, const AmxItem* after) {
                     backward_item(item, before, after, scratch, problem.scale * kLog2E);
                   });

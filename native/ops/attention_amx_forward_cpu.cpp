@@ -11,6 +11,8 @@ namespace vlm2vec::VLM2VEC_ISA {
 
 // Keys at a time: scores of two blocks of rows fill two thirds of an L1 of 48 KiB.
 constexpr int64_t kAmxKeys = 128;
+// Keys, and values, that stay in L2 while the rows of a block go by; results of 32 rows stay in L1 while keys go by.
+constexpr int64_t kAmxChunk = 1024;
 constexpr int64_t kScoreStrip = kAmxKeys * kTileSide;  // floats
 static_assert(kQueryRows % kAmxSide == 0 && kAmxKeys % kAmxSide == 0, "blocks do not divide");
 
@@ -177,13 +179,9 @@ static void write_rows(const AttentionProblem& problem, const AttentionPair& pai
     store(sums, sum);
     store(shares, 1 / sum);
     for (int64_t i = 0; i < smaller(kTileSide, rows - row); ++i) {
-      bf16* to = out(first + row + i);
-      const float* from = scratch.out + row * depth + i * kLanes;
-      for (int64_t c = 0; c < problem.HS; c += kTileSide, from += kTileFloats)
-        store(to + c, load(from) * broadcast(shares[i]), lanes(problem.HS - c));
-      const int64_t token = (first + row + i) / problem.group;
-      const int64_t head = pair.head * problem.group + (first + row + i) % problem.group;
-      problem.lse[head * problem.T + pair.start + token] =
+      write_row(out(first + row + i), problem.HS, scratch.out + row * depth + i * kTileSide, shares[i]);
+      const uint32_t r = uint32_t(first + row + i), group = uint32_t(problem.group);
+      problem.lse[(pair.head * group + r % group) * problem.T + pair.start + r / group] =
           float(double(scratch.highest[row + i]) * 0.693147180559945309 + __builtin_log(double(sums[i])));
     }
   }
@@ -198,7 +196,7 @@ static void amx_forward_block(const AttentionProblem& problem, const AttentionPa
   std::memset(scratch.sums, 0, size_t(kQueryRows * kLanes) * sizeof(float));
   const int64_t keys = problem.causal ? (first + rows - 1) / group + 1 : pair.length;
   const bf16 *k = reinterpret_cast<const bf16*>(pair.packed), *v = k + half_packed(pair.length, HS);
-  each_amx_item(problem, first, rows, 0, keys, kAmxKeys,
+  each_amx_item(problem, first, rows, 0, keys, kAmxKeys, kAmxChunk,
                 AmxForward{scratch, k, v, whole_tiles(HS), whole_tiles(pair.length), problem.scale * kLog2E});
   write_rows(problem, pair, scratch, first, rows);
 }
