@@ -175,15 +175,11 @@ static inline void pack_amx_columns(bf16* to, int64_t rows, int64_t depth, const
 // `columns` columns of `depth` rows as a strip of B, or, turned, as one of A: columns <= kTileSide.
 template <bool turned = false, typename Row>
 static inline void pack_amx_depth(bf16* to, int64_t columns, int64_t depth, const Row& row) {
-  const auto numbers = [&](int64_t k) {
-    Halves line = {};
-    if (k < depth) __builtin_memcpy(&line, row(k), size_t(columns) * sizeof(bf16));
-    return __builtin_convertvector(line, Words);
-  };
+  const auto numbers = [&](int64_t k) { return k < depth ? (Words)load(row(k), int(columns)) : Words{}; };
   for (int64_t k = 0; k < depth; k += kTileDepth) {
     Floats words[kTileSide];
     for (int64_t pair = 0; pair < kTileSide; ++pair)
-      words[pair] = (Floats)(numbers(k + 2 * pair) | numbers(k + 2 * pair + 1) << 16);
+      words[pair] = (Floats)(numbers(k + 2 * pair) >> 16 | numbers(k + 2 * pair + 1));
     if (turned) transpose(words);
     __builtin_memcpy(to + k / kTileDepth * kTileNumbers, words, sizeof words);
   }

@@ -14,6 +14,13 @@ namespace vlm2vec::VLM2VEC_ISA {
 // Head sizes and numbers of keys, as they are packed.
 VLM2VEC_INLINE int64_t whole_tiles(int64_t count) { return round_up(count, kAmxSide); }
 
+// Asks for rows ahead of their use: they lie too far apart for the machine to foresee.
+static inline void prefetch_rows(const HeadRows<const bf16>& from, int64_t first, int64_t count) {
+  constexpr int64_t kLine = 64 / sizeof(bf16);
+  for (int64_t i = 0; i < count; ++i)
+    for (int64_t c = 0; c < from.HS; c += kLine) __builtin_prefetch(from(first + i) + c);
+}
+
 // `count` rows from `first` on as strips of A, whose depth is the head size; rows up to a whole block are 0.
 static inline void pack_strips_of_a(bf16* to, const HeadRows<const bf16>& from, int64_t first, int64_t count) {
   const int64_t depth = whole_tiles(from.HS);
@@ -22,33 +29,26 @@ static inline void pack_strips_of_a(bf16* to, const HeadRows<const bf16>& from, 
                   [&](int64_t r) { return from(first + i + r); });
 }
 
-// `count` rows from `first` on as strips of B, whose depth is the head size; columns up to a whole block are 0.
+// The same rows as strips of B, whose depth is the head size; columns up to a whole block are 0.
 static inline void pack_strips_of_b(bf16* to, const HeadRows<const bf16>& from, int64_t first, int64_t count) {
   const int64_t depth = whole_tiles(from.HS);
-  for (int64_t j = 0; j < whole_tiles(count); j += kTileSide)
+  for (int64_t j = 0; j < whole_tiles(count); j += kTileSide) {
+    prefetch_rows(from, first + j + kTileSide, smaller(kTileSide, count - j - kTileSide));
     pack_amx_columns(to + j * depth, smaller(kTileSide, count - j), from.HS,
                      [&](int64_t r) { return from(first + j + r); });
+  }
 }
 
-// The same rows as the depth of strips of B, whose columns are the channels.
-static inline void pack_channels_of_b(bf16* to, const HeadRows<const bf16>& from, int64_t first, int64_t count) {
-  for (int64_t c = 0; c < whole_tiles(from.HS); c += kTileSide)
-    pack_amx_depth(to + c * whole_tiles(count), larger(0, smaller(kTileSide, from.HS - c)), count,
-                   [&](int64_t k) { return from(first + k) + c; });
-}
-
-// The same rows as the depth, of `depth` numbers, of strips of A, whose rows are the channels; up to a whole block 0.
-static inline void pack_channels_of_a(bf16* to, int64_t depth, const HeadRows<const bf16>& from, int64_t first,
-                                      int64_t count) {
-  for (int64_t c = 0; c < whole_tiles(from.HS); c += kTileSide)
-    for (int64_t k = 0; k < whole_tiles(count); k += kTileDepth) {
-      const int n = lanes(larger(0, from.HS - c));
-      const auto numbers = [&](int64_t i) { return i < count ? (Words)load(from(first + i) + c, n) : Words{}; };
-      Floats lines[kTileSide];
-      for (int64_t i = 0; i < kTileSide; ++i) lines[i] = (Floats)(numbers(k + 2 * i) >> 16 | numbers(k + 2 * i + 1));
-      transpose(lines);
-      std::memcpy(to + c * depth + k * kTileSide, lines, sizeof lines);
-    }
+// The same rows as the depth, of `depth` numbers, of strips of B, or of A, whose columns, or rows, are the channels.
+template <bool of_a = false>
+static inline void pack_channels(bf16* to, int64_t depth, const HeadRows<const bf16>& from, int64_t first,
+                                 int64_t count) {
+  for (int64_t k = 0; k < count; k += kTileDepth) {
+    prefetch_rows(from, first + k + kTileDepth, smaller(kTileDepth, count - k - kTileDepth));
+    for (int64_t c = 0; c < whole_tiles(from.HS); c += kTileSide)
+      pack_amx_depth<of_a>(to + c * depth + k * kTileSide, larger(0, smaller(kTileSide, from.HS - c)),
+                           smaller(kTileDepth, count - k), [&](int64_t i) { return from(first + k + i) + c; });
+  }
 }
 
 // ---------------------------------------------------------------------------------------------------------------------

@@ -213,7 +213,7 @@ static void amx_backward_part(const AttentionProblem& problem, const AttentionPa
   const auto dout = rows_of<bf16>(problem.dout, problem, pair, group);
   pack_strips_of_b(scratch.k_columns, k, part.key, part.keys);
   pack_strips_of_b(scratch.v_columns, v, part.key, part.keys);
-  pack_channels_of_b(scratch.k_channels, k, part.key, part.keys);
+  pack_channels(scratch.k_channels, scratch.keys, k, part.key, part.keys);
   std::memset(scratch.dk, 0, size_t(scratch.keys * depth) * sizeof(float));
   std::memset(scratch.dv, 0, size_t(scratch.keys * depth) * sizeof(float));
   for (int64_t first = first_row_of(problem, part, kAmxRows); first < all; first += kAmxRows) {
@@ -221,8 +221,8 @@ static void amx_backward_part(const AttentionProblem& problem, const AttentionPa
     load_row_sums<bf16>(problem, pair, first, rows, scratch.delta, scratch.lse);
     pack_strips_of_a(scratch.q_rows, q, first, rows);
     pack_strips_of_a(scratch.dout_rows, dout, first, rows);
-    pack_channels_of_a(scratch.q_channels, kAmxRows, q, first, rows);
-    pack_channels_of_a(scratch.dout_channels, kAmxRows, dout, first, rows);
+    pack_channels<true>(scratch.q_channels, kAmxRows, q, first, rows);
+    pack_channels<true>(scratch.dout_channels, kAmxRows, dout, first, rows);
     // the first keys of a causal part are not seen by all rows of its first blocks
     if (part.key > 0) std::memset(scratch.dq, 0, size_t(kAmxRows * depth) * sizeof(float));
     const int64_t seen = problem.causal ? smaller(end, (first + rows - 1) / group + 1) : end;

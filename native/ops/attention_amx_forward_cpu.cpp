@@ -24,8 +24,8 @@ static int64_t packed_floats(int64_t length, int64_t HS) { return half_packed(le
 static void pack_pair(const AttentionProblem& problem, const AttentionPair& pair) {
   bf16* to = reinterpret_cast<bf16*>(pair.packed);
   pack_strips_of_b(to, rows_of<bf16>(problem.k, problem, pair, 1), 0, pair.length);
-  pack_channels_of_b(to + half_packed(pair.length, problem.HS), rows_of<bf16>(problem.v, problem, pair, 1), 0,
-                     pair.length);
+  pack_channels(to + half_packed(pair.length, problem.HS), whole_tiles(pair.length),
+                rows_of<bf16>(problem.v, problem, pair, 1), 0, pair.length);
 }
 
 struct AmxForwardScratch {
