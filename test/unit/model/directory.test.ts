@@ -58,15 +58,15 @@ describe('findModel', () => {
   const adapter = { peft_type: 'LORA', r: 1, lora_alpha: 1, target_modules: ['x'] }
 
   it('takes an adapter directory for its base model with that adapter', async () => {
-    const weights = write('base/model.safetensors')
-    write('run/adapter_config.json', { ...adapter, base_model_name_or_path: join(directory, 'base') })
+    const weights = write('base-of-run/model.safetensors')
+    write('run/adapter_config.json', { ...adapter, base_model_name_or_path: join(directory, 'base-of-run') })
     write('run/adapter_model.safetensors')
     expect(await findModel(join(directory, 'run'))).toMatchObject({
-      directory: join(directory, 'base'),
+      directory: join(directory, 'base-of-run'),
       weights: [weights],
       adapter: { directory: join(directory, 'run') }
     })
-    write('run/adapter_config.json', { ...adapter, base_model_name_or_path: '../base' })
+    write('run/adapter_config.json', { ...adapter, base_model_name_or_path: '../base-of-run' })
     expect((await findModel(join(directory, 'run'))).weights).toHaveLength(1)
     write('run/adapter_config.json', adapter)
     await expect(findModel(join(directory, 'run'))).rejects.toThrow('names no base model')
