@@ -178,6 +178,7 @@ static inline void pack_amx_depth(bf16* to, int64_t columns, int64_t depth, cons
   const auto numbers = [&](int64_t k) { return k < depth ? (Words)load(row(k), int(columns)) : Words{}; };
   for (int64_t k = 0; k < depth; k += kTileDepth) {
     Floats words[kTileSide];
+#pragma GCC unroll 16
     for (int64_t pair = 0; pair < kTileSide; ++pair)
       words[pair] = (Floats)(numbers(k + 2 * pair) >> 16 | numbers(k + 2 * pair + 1));
     if (turned) transpose(words);

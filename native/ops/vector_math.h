@@ -74,7 +74,11 @@ static inline Floats load(const bf16* from, int n) {
 #else
     std::memcpy(&x, from, size_t(n) * sizeof(bf16));
 #endif
+#if defined(__AVX512F__)  // GCC widens by halves
+  return (Floats)((Words)_mm512_maskz_cvtepu16_epi32(0xffff, (__m256i)x) << 16);
+#else
   return (Floats)(__builtin_convertvector(x, Words) << 16);
+#endif
 }
 
 static inline void store(float* to, Floats x, int n) {
