@@ -21,6 +21,21 @@ static inline void prefetch_rows(const HeadRows<const bf16>& from, int64_t first
     for (int64_t c = 0; c < from.HS; c += kLine) __builtin_prefetch(from(first + i) + c);
 }
 
+namespace {
+
+// Rows [at, end) that something later reads, asked for `share` at a time.
+struct AmxAhead {
+  HeadRows<const bf16> rows;
+  int64_t at, end, share;
+  __attribute__((noinline)) void some() {
+    constexpr int64_t kLine = 64 / sizeof(bf16);
+    for (const int64_t until = smaller(end, at + share); at < until; ++at)
+      for (int64_t c = 0; c < rows.HS; c += kLine) __builtin_prefetch(rows(at) + c, 0, 2);  // to L2
+  }
+};
+
+}  // namespace
+
 // `count` rows from `first` on as strips of A, whose depth is the head size; rows up to a whole block are 0.
 static inline void pack_strips_of_a(bf16* to, const HeadRows<const bf16>& from, int64_t first, int64_t count) {
   const int64_t depth = whole_tiles(from.HS);
@@ -45,9 +60,11 @@ static inline void pack_channels(bf16* to, int64_t depth, const HeadRows<const b
                                  int64_t count) {
   for (int64_t k = 0; k < count; k += kTileDepth) {
     prefetch_rows(from, first + k + kTileDepth, smaller(kTileDepth, count - k - kTileDepth));
+    const bf16* lines[kTileDepth];
+    for (int64_t i = 0; i < kTileDepth; ++i) lines[i] = from(first + k + i);
     for (int64_t c = 0; c < whole_tiles(from.HS); c += kTileSide)
       pack_amx_depth<of_a>(to + c * depth + k * kTileSide, larger(0, smaller(kTileSide, from.HS - c)),
-                           smaller(kTileDepth, count - k), [&](int64_t i) { return from(first + k + i) + c; });
+                           smaller(kTileDepth, count - k), [&](int64_t i) { return lines[i] + c; });
   }
 }
 
@@ -155,13 +172,16 @@ VLM2VEC_INLINE Floats rounded(Floats low, Floats high) {
   return both;
 }
 
+// 32 numbers, of which `left` are wanted.
+VLM2VEC_INLINE void store_halves(bf16* to, Floats halves, int64_t left) {
+  _mm512_mask_storeu_epi16(to, 0xffffffffu >> larger(0, kAmxSide - left), (__m512i)halves);
+}
+
 // Row `to` of `size` numbers = factor * from, which is a row of tiles beside each other.
 VLM2VEC_INLINE void write_row(bf16* to, int64_t size, const float* from, float factor) {
-  for (int64_t c = 0; c < size; c += kAmxSide, from += 2 * kTileFloats) {
-    const Floats both = rounded(load(from) * broadcast(factor), load(from + kTileFloats) * broadcast(factor));
-    const int64_t missing = larger(0, kAmxSide - (size - c));
-    _mm512_mask_storeu_epi16(to + c, 0xffffffffu >> missing, (__m512i)both);
-  }
+  for (int64_t c = 0; c < size; c += kAmxSide, from += 2 * kTileFloats)
+    store_halves(to + c, rounded(load(from) * broadcast(factor), load(from + kTileFloats) * broadcast(factor)),
+                 size - c);
 }
 VLM2VEC_INLINE void write_row(float* to, int64_t size, const float* from, float factor) {
   for (int64_t c = 0; c < size; c += kTileSide, from += kTileFloats)

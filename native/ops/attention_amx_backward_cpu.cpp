@@ -181,18 +181,27 @@ static void backward_item(const AmxItem& item, const AmxItem* before, const AmxI
   if (!after) dq_of(item, scratch).all();
 }
 
-// What add_products made, as rows `first` .. of `to`.
+// What add_products made, as rows `first` .. of `to`. Two channels of 16 keys become pairs, and 16 of these are turned.
 static void write_keys(const HeadRows<bf16>& to, int64_t first, int64_t count, const float* sums, int64_t depth,
                        float factor) {
+  uint16_t order[2 * kLanes];
+  for (int i = 0; i < 2 * kLanes; ++i) order[i] = uint16_t(i / 2 + i % 2 * kLanes);
+  const __m512i pairs = _mm512_loadu_si512(order);
   for (int64_t j = 0; j < count; j += kAmxSide, sums += kAmxSide * depth)
     for (int64_t half = 0; half < 2; ++half)
-      for (int64_t c = 0; c < to.HS; c += kTileSide) {
+      for (int64_t c = 0; c < to.HS; c += kAmxSide) {
         Floats lines[kLanes];
-        std::memcpy(lines, sums + c * kAmxSide + half * kTileFloats, sizeof lines);
+#pragma GCC unroll 16
+        for (int64_t i = 0; i < kLanes; ++i) {
+          const float* from = sums + (c + i / 8 * kTileSide) * kAmxSide + half * kTileFloats + i % 8 * 2 * kLanes;
+          const Floats both = rounded(load(from) * broadcast(factor), load(from + kLanes) * broadcast(factor));
+          lines[i] = (Floats)_mm512_maskz_permutexvar_epi16(~0u, pairs, (__m512i)both);
+        }
         transpose(lines);
+#pragma GCC unroll 16
         for (int64_t i = 0; i < kLanes; ++i)
           if (const int64_t key = j + key_of(i, half); key < count)
-            store(to(first + key) + c, lines[i] * broadcast(factor), lanes(to.HS - c));
+            store_halves(to(first + key) + c, lines[i], to.HS - c);
       }
 }
 
@@ -226,8 +235,14 @@ static void amx_backward_part(const AttentionProblem& problem, const AttentionPa
     // the first keys of a causal part are not seen by all rows of its first blocks
     if (part.key > 0) std::memset(scratch.dq, 0, size_t(kAmxRows * depth) * sizeof(float));
     const int64_t seen = problem.causal ? smaller(end, (first + rows - 1) / group + 1) : end;
+    const int64_t items = (rows + kAmxSide - 1) / kAmxSide * ((seen - part.key + kAmxKeys - 1) / kAmxKeys);
+    const auto next_rows = [&](const HeadRows<const bf16>& x) {
+      return AmxAhead{x, first + kAmxRows, smaller(all, first + 2 * kAmxRows), (kAmxRows + items - 1) / items};
+    };
+    AmxAhead ahead[] = {next_rows(q), next_rows(dout), next_rows(rows_of<bf16>(problem.out, problem, pair, group))};
     each_amx_item(problem, first, rows, part.key, seen, kAmxKeys, kAmxKeys,
                   [&](const AmxItem& item, const AmxItem* before, const AmxItem* after) {
+                    for (AmxAhead& each : ahead) each.some();
                     backward_item(item, before, after, scratch, problem.scale * kLog2E);
                   });
     if (part.dq)

@@ -124,12 +124,16 @@ static void rescale(const AmxItem& item, const AmxForwardScratch& scratch) {
 
 namespace {
 
+// What is asked for ahead: queries of the next block, keys and values of the next pair.
+constexpr int kAhead = 3;
+
 // A block of query rows. k, v: as packed, `length` whole tiles of keys.
 struct AmxForward {
   const AmxForwardScratch& scratch;
   const bf16 *k, *v;
   int64_t depth, length;
   float scale;
+  AmxAhead* ahead;
 
   AmxProducts scores_of(const AmxItem& item) const {
     const int64_t strip = kTileSide * depth;
@@ -150,6 +154,7 @@ struct AmxForward {
   }
   // The weights of `item`, and meanwhile the results of the item before and the scores of the one after it.
   void operator()(const AmxItem& item, const AmxItem* before, const AmxItem* after) const {
+    for (int i = 0; i < kAhead; ++i) ahead[i].some();
     AmxQueue queue;
     if (before)
       queue.add(results_of(*before));
@@ -188,7 +193,7 @@ static void write_rows(const AttentionProblem& problem, const AttentionPair& pai
 }
 
 static void amx_forward_block(const AttentionProblem& problem, const AttentionPair& pair, int64_t block,
-                              const AmxForwardScratch& scratch) {
+                              const AmxForwardScratch& scratch, AmxAhead (&ahead)[kAhead]) {
   const int64_t HS = problem.HS, group = problem.group;
   const int64_t first = block * kQueryRows, rows = smaller(kQueryRows, pair.length * group - first);
   pack_strips_of_a(scratch.q, rows_of<bf16>(problem.q, problem, pair, group), first, rows);
@@ -197,7 +202,7 @@ static void amx_forward_block(const AttentionProblem& problem, const AttentionPa
   const int64_t keys = problem.causal ? (first + rows - 1) / group + 1 : pair.length;
   const bf16 *k = reinterpret_cast<const bf16*>(pair.packed), *v = k + half_packed(pair.length, HS);
   each_amx_item(problem, first, rows, 0, keys, kAmxKeys, kAmxChunk,
-                AmxForward{scratch, k, v, whole_tiles(HS), whole_tiles(pair.length), problem.scale * kLog2E});
+                AmxForward{scratch, k, v, whole_tiles(HS), whole_tiles(pair.length), problem.scale * kLog2E, ahead});
   write_rows(problem, pair, scratch, first, rows);
 }
 
@@ -210,8 +215,9 @@ static void forward(const AttentionProblem& problem) {
   parallel_for_dynamic(problem.threads, problem.block_count, [&](int64_t i) {
     const AmxTiles configured;
     const AttentionBlock& block = problem.blocks[i];
+    AmxAhead nothing[kAhead] = {};
     amx_forward_block(problem, problem.pairs[block.pair], block.block,
-                      AmxForwardScratch(problem.scratch + omp_get_thread_num() * floats, problem.HS));
+                      AmxForwardScratch(problem.scratch + omp_get_thread_num() * floats, problem.HS), nothing);
   });
 }
 
@@ -222,8 +228,20 @@ static void forward_pairs(const AttentionProblem& problem, int64_t thread_floats
     AttentionPair pair = problem.pairs[i];
     pair.packed = memory + amx_forward_floats(problem.HS);
     pack_pair(problem, pair);
-    for (int64_t block = 0; block * kQueryRows < pair.length * problem.group; ++block)
-      amx_forward_block(problem, pair, block, AmxForwardScratch(memory, problem.HS));
+    AmxAhead ahead[kAhead] = {};
+    const int64_t rows = pair.length * problem.group, blocks = (rows + kQueryRows - 1) / kQueryRows;
+    const int64_t items = (rows + kAmxSide - 1) / kAmxSide * ((pair.length + kAmxKeys - 1) / kAmxKeys);
+    if (const int64_t next = i + problem.threads; next < problem.pair_count) {  // the likely one
+      const AttentionPair& other = problem.pairs[next];
+      const int64_t share = ((problem.causal ? 2 : 1) * other.length + items - 1) / items;
+      ahead[1] = {rows_of<bf16>(problem.k, problem, other, 1), 0, other.length, share};
+      ahead[2] = {rows_of<bf16>(problem.v, problem, other, 1), 0, other.length, share};
+    }
+    for (int64_t block = 0; block < blocks; ++block) {
+      ahead[0] = {rows_of<bf16>(problem.q, problem, pair, problem.group), (block + 1) * kQueryRows,
+                  smaller(rows, (block + 2) * kQueryRows), kAmxSide};
+      amx_forward_block(problem, pair, block, AmxForwardScratch(memory, problem.HS), ahead);
+    }
   });
 }
 
