@@ -125,6 +125,17 @@ struct AmxItem {
   int64_t turn;        // 0 and 1 in turn
 };
 
+// Keys of the block that rows from `row` on see: tiles.visible of each.
+template <size_t count>
+static inline void visible_to_rows(const AttentionTiles& tiles, int64_t row, int64_t (&seen)[count]) {
+  const uint32_t group = uint32_t(tiles.group), at = uint32_t(tiles.first + row);
+  uint32_t token = tiles.causal ? at / group : 0, head = tiles.causal ? at % group : 0;
+  for (int64_t& each : seen) {
+    each = tiles.causal ? smaller(tiles.keys, larger(0, token + 1 - tiles.key)) : tiles.keys;
+    if (++head == group) head = 0, ++token;
+  }
+}
+
 // f(item, before, after) for all items of query rows [first, first + rows) and keys [key, end), `step` keys at a time,
 // but those that see nothing; with the items before and after it, null where there are none. `chunk` keys outside, rows
 // next, keys inside. Packed keys begin with `key`.

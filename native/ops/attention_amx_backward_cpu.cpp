@@ -91,10 +91,11 @@ static void amx_differentiate(const AmxItem& item, const AmxBackwardScratch& scr
   const AttentionTiles& tiles = item.tiles;
   const Floats scale = broadcast(factor);
   constexpr int64_t next = kTileSide * kAmxRows;  // numbers, from one strip of keys to the next
+  int64_t visible[kAmxSide];
+  visible_to_rows(tiles, item.row, visible);
   for (int64_t i = 0; i < kAmxSide; i += 2) {
     const int64_t r = item.row + i, at = i / kTileSide * kScoreStrip + i % kTileSide * kTileSide;
-    const int64_t seen = r < tiles.rows ? tiles.visible(r) : 0;
-    const int64_t seen_next = r + 1 < tiles.rows ? tiles.visible(r + 1) : 0;
+    const int64_t seen = r < tiles.rows ? visible[i] : 0, seen_next = r + 1 < tiles.rows ? visible[i + 1] : 0;
     const int64_t by_both = smaller(seen, seen_next) / kAmxSide * kAmxSide;
     const Floats lse = broadcast(-scratch.lse[r]), lse_next = broadcast(-scratch.lse[r + 1]);
     const Floats delta = broadcast(scratch.delta[r]), delta_next = broadcast(scratch.delta[r + 1]);

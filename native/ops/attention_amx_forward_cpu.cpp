@@ -95,7 +95,7 @@ static void soften_strip(const AmxItem& item, const AmxForwardScratch& scratch, 
   const int64_t row = item.row + first;
   float* scores = scratch.scores[item.turn] + first * kAmxKeys;
   int64_t seen[kLanes];
-  for (int64_t i = 0; i < kLanes; ++i) seen[i] = item.tiles.visible(row + i);
+  visible_to_rows(item.tiles, row, seen);
   const Floats before = load(scratch.highest + row);
   const Floats scaled = broadcast(scale) * highest_of(scores, seen, item.width);
   const Floats raised = scaled > before ? scaled : before, factor = exp2(before - raised);
