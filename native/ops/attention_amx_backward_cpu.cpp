@@ -143,19 +143,21 @@ static AmxProducts dq_of(const AmxItem& item, const AmxBackwardScratch& scratch)
   return s;
 }
 
-// sums += channels · weights, over the rows that see a key.
+// sums += channels · weights, over the rows that see a key. Two blocks of channels stay in L1 while the weights go by.
 static void add_products(const AttentionTiles& tiles, const AmxBackwardScratch& scratch, float* sums,
                          const bf16* channels, const bf16* weights) {
-  for (int64_t j = 0; j < tiles.keys; j += kAmxSide) {
-    const int64_t sees = tiles.causal ? larger(0, (tiles.key + j) * tiles.group - tiles.first) : 0;
-    if (sees >= tiles.rows) break;
-    const int64_t from = sees / kAmxSide * kAmxSide * kTileSide;
-    const int64_t steps = (whole_tiles(tiles.rows) * kTileSide - from) / kTileNumbers;
-    for (int64_t c = 0; c < scratch.depth; c += kAmxSide)
-      multiply_amx(amx_tiles(sums + (tiles.place + j) * scratch.depth + c * kAmxSide, 2 * kTileFloats),
-                   channels + c * kAmxRows + from, kTileSide * kAmxRows, weights + j * kAmxRows + from,
-                   kTileSide * kAmxRows, steps, true);
-  }
+  constexpr int64_t kNear = 2 * kAmxSide;
+  for (int64_t near = 0; near < scratch.depth; near += kNear)
+    for (int64_t j = 0; j < tiles.keys; j += kAmxSide) {
+      const int64_t sees = tiles.causal ? larger(0, (tiles.key + j) * tiles.group - tiles.first) : 0;
+      if (sees >= tiles.rows) break;
+      const int64_t from = sees / kAmxSide * kAmxSide * kTileSide;
+      const int64_t steps = (whole_tiles(tiles.rows) * kTileSide - from) / kTileNumbers;
+      for (int64_t c = near; c < smaller(scratch.depth, near + kNear); c += kAmxSide)
+        multiply_amx(amx_tiles(sums + (tiles.place + j) * scratch.depth + c * kAmxSide, 2 * kTileFloats),
+                     channels + c * kAmxRows + from, kTileSide * kAmxRows, weights + j * kAmxRows + from,
+                     kTileSide * kAmxRows, steps, true);
+    }
 }
 
 // p and ds of an item, and meanwhile what they are made of for the item after it, and dq of the one before; dv and dk
