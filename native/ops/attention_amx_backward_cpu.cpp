@@ -63,58 +63,62 @@ VLM2VEC_INLINE void store_pairs(bf16* to, int64_t next, Floats first, Floats sec
   std::memcpy(to + next, &high, sizeof high);
 }
 
-// p and ds of a row and 32 keys, rounded.
-struct AmxWeights {
-  Floats p, ds;
+// What two rows need, besides their scores.
+struct AmxRowPair {
+  Floats scale, lse[2], delta[2];  // lse negative
+  int64_t seen[2];                 // keys
 };
-// Of keys from j on, of which the row sees `valid`; `whole`: all 32.
+
+// p and ds of two rows and 32 keys, of which they see some, or with `whole` all: as pairs for dv and dk, and ds in
+// place of dp too.
 template <bool whole>
-VLM2VEC_INLINE AmxWeights amx_weights(const float* scores, const float* dp, int64_t valid, Floats scale, Floats lse,
-                                      Floats delta) {
-  Floats p[2], ds[2];
-#pragma GCC unroll 2
-  for (int half = 0; half < 2; ++half) {
-    p[half] = exp2(multiply_add(load(scores + half * kTileFloats), scale, lse));
-    ds[half] = p[half] * (load(dp + half * kTileFloats) - delta);
+VLM2VEC_INLINE void amx_differentiate_keys(const AmxRowPair& rows, int64_t j, const float* scores, const float* dp,
+                                           float* ds_rows, bf16* p_pairs, bf16* ds_pairs, int64_t next) {
+  Floats p[4], ds[4];
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i)
+    p[i] = multiply_add(load(scores + i % 2 * kTileFloats + i / 2 * kTileSide), rows.scale, rows.lse[i / 2]);
+  exp2(p);
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    ds[i] = p[i] * (load(dp + i % 2 * kTileFloats + i / 2 * kTileSide) - rows.delta[i / 2]);
     if (!whole) {
-      const __mmask16 seen = lanes_mask(valid - half * kLanes);
-      p[half] = _mm512_maskz_mov_ps(seen, p[half]);
-      ds[half] = _mm512_maskz_mov_ps(seen, ds[half]);
+      const __mmask16 seen = lanes_mask(rows.seen[i / 2] - j - i % 2 * kLanes);
+      p[i] = _mm512_maskz_mov_ps(seen, p[i]);
+      ds[i] = _mm512_maskz_mov_ps(seen, ds[i]);
     }
   }
-  return {rounded(p[0], p[1]), rounded(ds[0], ds[1])};
+  const Floats first = rounded(ds[0], ds[1]), second = rounded(ds[2], ds[3]);
+  store(ds_rows, first);
+  store(ds_rows + kTileSide, second);
+  store_pairs(p_pairs, next, rounded(p[0], p[1]), rounded(p[2], p[3]));
+  store_pairs(ds_pairs, next, first, second);
 }
 
 // p and ds of 32 rows. After each two of them `pace` steps of the queue.
 static void amx_differentiate(const AmxItem& item, const AmxBackwardScratch& scratch, float factor, AmxQueue& queue,
                               int64_t pace) {
   const AttentionTiles& tiles = item.tiles;
-  const Floats scale = broadcast(factor);
   constexpr int64_t next = kTileSide * kAmxRows;  // numbers, from one strip of keys to the next
   int64_t visible[kAmxSide];
   visible_to_rows(tiles, item.row, visible);
   for (int64_t i = 0; i < kAmxSide; i += 2) {
     const int64_t r = item.row + i, at = i / kTileSide * kScoreStrip + i % kTileSide * kTileSide;
-    const int64_t seen = r < tiles.rows ? visible[i] : 0, seen_next = r + 1 < tiles.rows ? visible[i + 1] : 0;
-    const int64_t by_both = smaller(seen, seen_next) / kAmxSide * kAmxSide;
-    const Floats lse = broadcast(-scratch.lse[r]), lse_next = broadcast(-scratch.lse[r + 1]);
-    const Floats delta = broadcast(scratch.delta[r]), delta_next = broadcast(scratch.delta[r + 1]);
+    AmxRowPair rows = {broadcast(factor),
+                       {broadcast(-scratch.lse[r]), broadcast(-scratch.lse[r + 1])},
+                       {broadcast(scratch.delta[r]), broadcast(scratch.delta[r + 1])},
+                       {r < tiles.rows ? visible[i] : 0, r + 1 < tiles.rows ? visible[i + 1] : 0}};
+    const int64_t by_both = smaller(rows.seen[0], rows.seen[1]) / kAmxSide * kAmxSide;
     const float *scores = scratch.scores[item.turn] + at, *dp = scratch.dp[item.turn] + at;
     float* ds_rows = scratch.dp[item.turn] + at;  // half as long as dp
     bf16 *p = scratch.p + r * kTileSide, *ds = scratch.ds + r * kTileSide;
-    const auto step = [&](AmxWeights w, AmxWeights v) __attribute__((always_inline)) {
-      store(ds_rows, w.ds);
-      store(ds_rows + kTileSide, v.ds);
-      store_pairs(p, next, w.p, v.p);
-      store_pairs(ds, next, w.ds, v.ds);
-      scores += 2 * kTileFloats, dp += 2 * kTileFloats, ds_rows += kTileFloats, p += 2 * next, ds += 2 * next;
-    };
-    for (int64_t j = 0; j < by_both; j += kAmxSide)
-      step(amx_weights<true>(scores, dp, kAmxSide, scale, lse, delta),
-           amx_weights<true>(scores + kTileSide, dp + kTileSide, kAmxSide, scale, lse_next, delta_next));
-    for (int64_t j = by_both; j < item.width; j += kAmxSide)
-      step(amx_weights<false>(scores, dp, seen - j, scale, lse, delta),
-           amx_weights<false>(scores + kTileSide, dp + kTileSide, seen_next - j, scale, lse_next, delta_next));
+    int64_t j = 0;
+    for (; j < by_both; j += kAmxSide)
+      amx_differentiate_keys<true>(rows, j, scores + j * kTileSide, dp + j * kTileSide, ds_rows + j / 2 * kTileSide,
+                                   p + j * kAmxRows, ds + j * kAmxRows, next);
+    for (; j < item.width; j += kAmxSide)
+      amx_differentiate_keys<false>(rows, j, scores + j * kTileSide, dp + j * kTileSide, ds_rows + j / 2 * kTileSide,
+                                    p + j * kAmxRows, ds + j * kAmxRows, next);
     queue.advance(pace);
   }
 }

@@ -64,17 +64,27 @@ static Floats highest_of(const float* scores, const int64_t (&seen)[kLanes], int
   return join_rows(lines, [](Floats a, Floats b) { return max(a, b); });
 }
 
-// The weights of a row, 2^(scale s - highest), rounded to bf16; 0 from `valid` up to `width`. `sum`: of them unrounded.
+// The weights of a row and `count` vectors of keys, 2^(scale s - highest), rounded to bf16. Their sum, unrounded.
+template <int count>
+VLM2VEC_INLINE Floats soften_keys(float* to, const float* scores, Floats scale, Floats shift) {
+  Floats x[count];
+#pragma GCC unroll 8
+  for (int i = 0; i < count; ++i) x[i] = multiply_add(load(scores + i * kTileFloats), scale, shift);
+  exp2(x);
+#pragma GCC unroll 4
+  for (int i = 0; i < count; i += 2) store(to + i / 2 * kTileFloats, rounded(x[i], x[i + 1]));
+#pragma GCC unroll 8
+  for (int i = 1; i < count; ++i) x[0] += x[i];
+  return x[0];
+}
+
+// Those of all keys, of which the row sees `valid`; 0 from there up to `width`. `sum` and theirs.
 VLM2VEC_INLINE Floats soften_row(float* scores, int64_t valid, int64_t width, Floats scale, Floats shift, Floats sum) {
   float* to = scores;  // half as long
   int64_t j = 0;
-  for (; j + kTileDepth <= valid; j += kTileDepth, to += kTileFloats, scores += 2 * kTileFloats) {
-    const Floats low = exp2(multiply_add(load(scores), scale, shift));
-    const Floats high = exp2(multiply_add(load(scores + kTileFloats), scale, shift));
-    store(to, rounded(low, high));
-    sum += low;
-    sum += high;
-  }
+  const auto next = [&](int64_t keys) { j += keys, scores += keys * kTileSide, to += keys / 2 * kTileSide; };
+  for (; j + 8 * kLanes <= valid; next(8 * kLanes)) sum += soften_keys<8>(to, scores, scale, shift);
+  for (; j + 2 * kLanes <= valid; next(2 * kLanes)) sum += soften_keys<2>(to, scores, scale, shift);
   if (j < valid) {
     const Floats none = broadcast(-kInfinity);
     const Floats s = _mm512_mask_mov_ps(none, lanes_mask(valid - j), load(scores));
@@ -83,9 +93,9 @@ VLM2VEC_INLINE Floats soften_row(float* scores, int64_t valid, int64_t width, Fl
     store(to, rounded(low, high));
     sum += low;
     sum += high;
-    j += kTileDepth, to += kTileFloats;
+    next(2 * kLanes);
   }
-  for (; j < width; j += kTileDepth, to += kTileFloats) store(to, Floats{});
+  for (; j < width; next(2 * kLanes)) store(to, Floats{});
   return sum;
 }
 

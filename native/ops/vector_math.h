@@ -183,25 +183,40 @@ static inline Floats exp(Floats x) {
   return scale_by_power(p, shifted);
 }
 
-// 2^x with a relative error of 1e-7, for softmax, whose x are rounded already. 2^-inf is 0, 2^NaN is NaN.
-static inline Floats exp2(Floats x) {
+// 2^x with a relative error of 1e-7, for softmax, whose x are rounded already. 2^-inf is 0, 2^NaN is NaN. Of `count`
+// vectors side by side: the core looks ahead too little to see that one after the other they do not wait for each
+// other.
+template <int count>
+static inline __attribute__((always_inline)) void exp2(Floats (&x)[count]) {
+#define VLM2VEC_EACH _Pragma("GCC unroll 8") for (int i = 0; i < count; ++i)
+  Floats r[count], p[count];
 #if defined(__AVX512DQ__)  // any exponent will do; the rest of an infinity is 0
-  const Floats r = _mm512_maskz_reduce_ps(0xffff, x, 8), n = x - r;
+  VLM2VEC_EACH r[i] = _mm512_maskz_reduce_ps(0xffff, x[i], 8);
+  VLM2VEC_EACH x[i] = x[i] - r[i];
 #else
-  x = max(splat(-150.0f), min(splat(128.0f), x));
-  const Floats shifted = x + kRounder;
-  const Floats r = x - (shifted - kRounder);
+  VLM2VEC_EACH {
+    x[i] = max(splat(-150.0f), min(splat(128.0f), x[i]));
+    const Floats shifted = x[i] + kRounder;
+    r[i] = x[i] - (shifted - kRounder);
+    x[i] = shifted;
+  }
 #endif
-  Floats p = r * 1.3264727e-3f + 9.6715130e-3f;
-  p = p * r + 5.5507336e-2f;
-  p = p * r + 2.4022242e-1f;
-  p = p * r + 6.9314700e-1f;
-  p = p * r + 1.0f;
+  VLM2VEC_EACH p[i] = r[i] * 1.3264727e-3f + 9.6715130e-3f;
+  VLM2VEC_EACH p[i] = p[i] * r[i] + 5.5507336e-2f;
+  VLM2VEC_EACH p[i] = p[i] * r[i] + 2.4022242e-1f;
+  VLM2VEC_EACH p[i] = p[i] * r[i] + 6.9314700e-1f;
+  VLM2VEC_EACH p[i] = p[i] * r[i] + 1.0f;
 #if defined(__AVX512DQ__)
-  return _mm512_maskz_scalef_ps(0xffff, p, n);
+  VLM2VEC_EACH x[i] = _mm512_maskz_scalef_ps(0xffff, p[i], x[i]);
 #else
-  return scale_by_power(p, shifted);
+  VLM2VEC_EACH x[i] = scale_by_power(p[i], x[i]);
 #endif
+#undef VLM2VEC_EACH
+}
+static inline Floats exp2(Floats x) {
+  Floats one[1] = {x};
+  exp2(one);
+  return one[0];
 }
 
 static inline Floats sigmoid(Floats x) { return 1.0f / (1.0f + exp(-x)); }
