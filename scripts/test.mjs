@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url'
 import { setup } from './setup.mjs'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
-/** The native tests, those of bf16 products emulated, and those of the CUDA kernels emulated (test/native/emulation). */
+/** The native tests, those of bf16 products and AMX tiles emulated, and those of the CUDA kernels emulated (test/native/emulation). */
 const NATIVE_RUNNERS = [
   { name: 'vlm2vec_test', args: [] },
   ...(process.arch === 'x64' ? ['bf16', 'amx'].map((kind) => ({ name: `vlm2vec_test_${kind}`, args: [] })) : []),

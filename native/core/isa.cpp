@@ -20,7 +20,7 @@ static bool has_amx() {
   static const bool granted = syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
   return granted;
 }
-#else
+#elif defined(VLM2VEC_X86)
 static bool has_amx() { return false; }
 #endif
 

@@ -42,5 +42,5 @@ const char* name_of(Isa isa);
   namespace portable {                      \
   extern const Type name;                   \
   }
-#define VLM2VEC_KERNELS(isa, name) (portable::name)
+#define VLM2VEC_KERNELS(isa, name) (static_cast<void>(isa), portable::name)
 #endif

@@ -1,7 +1,9 @@
 #include "napi/arguments.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <limits>
 
 namespace vlm2vec {
 
@@ -44,14 +46,25 @@ std::optional<IntArray> optional_int_array(Napi::Object object, const char* name
 
 namespace {
 
+// Whether a value is one of this type, and fits it.
+bool holds(const nlohmann::json& value, int32_t) {
+  constexpr int64_t least = std::numeric_limits<int32_t>::min(), most = std::numeric_limits<int32_t>::max();
+  return value.is_number_integer() && value >= least && value <= most;
+}
+bool holds(const nlohmann::json& value, float) { return value.is_number() && std::isfinite(value.get<float>()); }
+bool holds(const nlohmann::json& value, const std::string&) { return value.is_string(); }
+template <typename T>
+bool holds(const nlohmann::json& value, const std::vector<T>&) {
+  return value.is_array() &&
+         std::all_of(value.begin(), value.end(), [](const nlohmann::json& each) { return holds(each, T()); });
+}
+
 // A part of the picture that messages call `name`.
 template <typename T>
 T part(const nlohmann::json& json, const char* key, const std::string& name) {
-  try {
-    return json.at(key).get<T>();
-  } catch (const nlohmann::json::exception&) {
-    fail("E_BATCH", name, ": \"", key, "\" is missing or has the wrong type");
-  }
+  const auto at = json.find(key);
+  require(at != json.end() && holds(*at, T()), "E_BATCH", name, ": \"", key, "\" is missing or has the wrong type");
+  return at->get<T>();
 }
 
 PatchLayout layout_argument(Napi::Value value, const std::string& name) {

@@ -13,7 +13,9 @@ constexpr int64_t kTileSide = 16, kTileDepth = 32;
 constexpr int64_t kTileNumbers = kTileSide * kTileDepth;
 constexpr int64_t kAmxSide = 2 * kTileSide;  // rows, and columns, of what multiply_amx makes
 
-#if defined(__AVX512F__)
+// In the namespace whose kernels run on machines with AMX.
+#if defined(__AVX512F__) && !defined(VLM2VEC_HAS_PAIRS)
+#define VLM2VEC_HAS_AMX
 
 // The tiles of a thread, from construction on.
 struct AmxTiles {

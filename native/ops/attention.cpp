@@ -25,14 +25,14 @@ constexpr size_t kPackedBytes = size_t(64) << 20;
 constexpr int64_t kUndivided = 1536, kPartKeys = 1024, kMostParts = 4;
 constexpr size_t kSharesBytes = size_t(128) << 20;
 
-const AttentionForwardKernels& forward_kernels(const Device& device, DType type) {
+const AttentionForwardKernels& forward_kernels(const Device& device, [[maybe_unused]] DType type) {
 #if defined(VLM2VEC_X86)
   if (device.isa() == Isa::Amx && type == DType::BF16) return avx512::attention_amx_forward_kernels;
 #endif
   return VLM2VEC_KERNELS(device.isa(), attention_forward_kernels);
 }
 
-const AttentionBackwardKernels& backward_kernels(const Device& device, DType type) {
+const AttentionBackwardKernels& backward_kernels(const Device& device, [[maybe_unused]] DType type) {
 #if defined(VLM2VEC_X86)
   if (device.isa() == Isa::Amx && type == DType::BF16) return avx512::attention_amx_backward_kernels;
 #endif

@@ -7,7 +7,7 @@
 #include "ops/attention_amx.h"
 #include "ops/attention_parts.h"
 
-#if defined(__AVX512F__) && !defined(VLM2VEC_HAS_PAIRS)
+#if defined(VLM2VEC_HAS_AMX)
 
 namespace vlm2vec::VLM2VEC_ISA {
 

@@ -11,8 +11,8 @@
 //   (e^{s_ip} / (R_i + e^{s_ip}) - 1) / |P_i|. Positives are applied exactly, outside the tiles.
 //   dtemperature = - sum_ij (d loss / d s_ij) s_ij / temperature.
 // Everything is f32 with f64 row sums (products: `dtype` below); sums have a fixed order that does not depend on the
-// number of threads. Workspace: O(tile D + tile^2 + B + N), tile = 960: 33 MiB for D = 1,536, and 24 bytes a row; with
-// gradients up to 12 tiles more, of scores that the second pass need not make again.
+// number of threads. Workspace: O(tile D + tile^2 + B + N), tile = 1440: with gradients 57 MiB for D = 1,536, and 24
+// bytes a row, and up to 12 tiles (95 MiB) more, of scores that the second pass need not make again.
 #pragma once
 #include <cstdint>
 
@@ -24,7 +24,7 @@ struct InfoNceOptions {
   float temperature = 0.02f;
   bool symmetric = false;
   // BF16: the products of all pairs (not the positives' own scores) may be made of numbers rounded to bf16, summed in
-  // f32, where the machine has an instruction for that. Inputs and results are f32 in any case.
+  // f32, where that is faster. Inputs and results are f32 in any case.
   DType dtype = DType::F32;
   // Positives of query i: positives[positive_starts[i] .. positive_starts[i + 1]), indices into the targets. Host
   // memory.

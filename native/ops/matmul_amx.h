@@ -10,7 +10,7 @@
 
 namespace vlm2vec::VLM2VEC_ISA {
 
-#if defined(__AVX512F__)
+#if defined(VLM2VEC_HAS_AMX)
 
 struct AmxBlocking {
   static constexpr int64_t kMostRows = 1024, kMostPanels = 4, kPart = 512;

@@ -51,7 +51,7 @@ struct Blocking {
 };
 
 static size_t scratch_bytes(const PackedProduct& product) {
-#if defined(__AVX512F__)
+#if defined(VLM2VEC_HAS_AMX)
   if (takes_amx(product)) return amx_scratch_bytes(product);
 #endif
   const Blocking blocking(product);
@@ -129,7 +129,7 @@ static void multiply_typed(const PackedProduct& product) {
 }
 
 static void multiply(const PackedProduct& product) {
-#if defined(__AVX512F__)
+#if defined(VLM2VEC_HAS_AMX)
   if (takes_amx(product))
     return multiply_by_amx(product, [&](const float* c, int64_t row, int64_t rows, int64_t column) {
       static_assert(kAmxSide == kColumns, "a tile of sums is one panel wide");
@@ -151,7 +151,7 @@ static void multiply(const PackedProduct& product) {
 constexpr int64_t kSumBlock = 2 * kDepth;
 
 static size_t weight_scratch_bytes(const WeightProduct& product) {
-#if defined(__AVX512F__)
+#if defined(VLM2VEC_HAS_AMX)
   if (takes_amx(product)) return amx_weight_scratch_bytes(product);
 #endif
   const int64_t depth = smaller(kSumBlock, product.m);
@@ -202,7 +202,7 @@ static void multiply_weight_typed(const WeightProduct& product) {
 }
 
 static void multiply_weight(const WeightProduct& product) {
-#if defined(__AVX512F__)
+#if defined(VLM2VEC_HAS_AMX)
   if (takes_amx(product)) return multiply_weight_by_amx(product);
 #endif
   if (product.type == DType::BF16)

@@ -1,7 +1,7 @@
 // Our own matrix products, for instruction sets, shapes and number formats that oneDNN has no invariant kernel for: on
-// AVX2 and portable machines, and of quantized weights, they are the products. Sums are f32, of parts that the
-// depth alone decides (ops/microkernel.h, part_of); whatever a weight is stored as is widened in cache, a part of a
-// panel at a time.
+// AVX2 and portable machines, of quantized weights, and of bf16 on most machines, they are the products. Sums are f32,
+// of parts that the depth alone decides (ops/microkernel.h, part_of); whatever a weight is stored as is widened in
+// cache, a part of a panel at a time, but for bf16 where AMX multiplies it (ops/matmul_amx.h).
 #pragma once
 #include <cstddef>
 #include <cstdint>

@@ -8,7 +8,7 @@ export interface ContrastiveLossInput {
   dimension: number
   temperature: number
   symmetric: boolean
-  /** bf16: products of numbers rounded to it, summed in f32, where the machine has an instruction for that */
+  /** bf16: products of numbers rounded to it, summed in f32, where that is faster */
   dtype: DType
   /** positives of query i: positives[positiveStarts[i] .. positiveStarts[i + 1]) */
   positiveStarts: Int32Array

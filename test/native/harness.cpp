@@ -316,6 +316,7 @@ const std::vector<Backend>& cpu_backends() {
       devices.push_back(Device::cpu(2, isa));
       backends.push_back({name_of(isa), devices.back().get(), ""});
     }
+    if (backends.empty()) backends.push_back({"amx", nullptr, "emulated tiles need a machine with AVX-512"});
   }
   return backends;
 }
