@@ -46,7 +46,8 @@ export interface Plan {
   patches_per_step: number
   /**
    * MiB by kind, over what the process takes anyway; `inputs`: prepared batches that wait; `pictures`: decoded ones that are
-   * kept for the next epoch; `embeddings`: of a step, with their gradients
+   * kept for the next epoch; `embeddings`: of a step, with their gradients. Without the loss's workspace, which is gone
+   * before the second pass begins (153 MiB at most for 1,536 numbers an embedding, docs/kernels.md)
    */
   memory_mib: Record<keyof MemoryUse | 'inputs' | 'pictures' | 'embeddings' | 'total', number>
   /** absent where nothing was measured */
