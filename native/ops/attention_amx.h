@@ -15,10 +15,11 @@ namespace vlm2vec::VLM2VEC_ISA {
 VLM2VEC_INLINE int64_t whole_tiles(int64_t count) { return round_up(count, kAmxSide); }
 
 // Asks for rows ahead of their use: they lie too far apart for the machine to foresee.
+template <int locality = 3>
 static inline void prefetch_rows(const HeadRows<const bf16>& from, int64_t first, int64_t count) {
   constexpr int64_t kLine = 64 / sizeof(bf16);
   for (int64_t i = 0; i < count; ++i)
-    for (int64_t c = 0; c < from.HS; c += kLine) __builtin_prefetch(from(first + i) + c);
+    for (int64_t c = 0; c < from.HS; c += kLine) __builtin_prefetch(from(first + i) + c, 0, locality);
 }
 
 namespace {
@@ -28,9 +29,9 @@ struct AmxAhead {
   HeadRows<const bf16> rows;
   int64_t at, end, share;
   __attribute__((noinline)) void some() {
-    constexpr int64_t kLine = 64 / sizeof(bf16);
-    for (const int64_t until = smaller(end, at + share); at < until; ++at)
-      for (int64_t c = 0; c < rows.HS; c += kLine) __builtin_prefetch(rows(at) + c, 0, 2);  // to L2
+    const int64_t count = larger(0, smaller(end - at, share));
+    prefetch_rows<2>(rows, at, count);  // to L2
+    at += count;
   }
 };
 
